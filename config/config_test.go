@@ -119,10 +119,23 @@ func TestInvalidValuesAreRefused(t *testing.T) {
 		{"GATEHOUSE_SMTP_URL", "smtp://mail.example.com:0", "invalid port"},
 		{"GATEHOUSE_SMTP_URL", "smtp://mail.example.com", "GATEHOUSE_MAIL_FROM is required"},
 		{"GATEHOUSE_MAIL_FROM", "Example", "write one like no-reply@example.com"},
+	} {
+		if _, _, err := load(map[string]string{x.name: x.value}, nil); err == nil || !strings.Contains(err.Error(), x.want) {
+			t.Errorf("Load with %s=%s: error %v, want one with %q", x.name, x.value, err, x.want)
+		}
+	}
+}
+
+func TestInvalidSettingsOfOldServerAreRefused(t *testing.T) {
+	t.Parallel()
+	for _, x := range []struct{ name, value, want string }{
 		{"GATEHOUSE_MIGRATION", "on", "write off or password"},
 		{"GATEHOUSE_MIGRATION", "password", "GATEHOUSE_MIGRATION_UNTIL is required"},
 		{"GATEHOUSE_MIGRATION", "password", "GATEHOUSE_MIGRATION_USERINFO_URL is required"},
 		{"GATEHOUSE_MIGRATION", "webhook", "GATEHOUSE_MIGRATION_SECRET is required"},
+		{"GATEHOUSE_MIGRATION", "ldap", "GATEHOUSE_MIGRATION_LDAP_BASE is required"},
+		{"GATEHOUSE_MIGRATION_LDAP_FILTER", "(uid=alice)", "write one like (uid=%s)"},
+		{"GATEHOUSE_MIGRATION_USERINFO_URL", "ldaps://old.example.com", "is not a URL"},
 		{"GATEHOUSE_MIGRATION_URL", "http://old.example.com/token", "write https://"},
 		{"GATEHOUSE_MIGRATION_URL", "https://user:password@old.example.com/token", "remove it"},
 		{"GATEHOUSE_MIGRATION_UNTIL", "next year", "write one like 2027-06-30"},
@@ -130,6 +143,12 @@ func TestInvalidValuesAreRefused(t *testing.T) {
 	} {
 		if _, _, err := load(map[string]string{x.name: x.value}, nil); err == nil || !strings.Contains(err.Error(), x.want) {
 			t.Errorf("Load with %s=%s: error %v, want one with %q", x.name, x.value, err, x.want)
+		}
+	}
+	for url, kind := range map[string]string{"ldaps://old.example.com": "webhook", "https://old.example.com": "ldap"} {
+		_, _, err := load(map[string]string{"GATEHOUSE_MIGRATION": kind, "GATEHOUSE_MIGRATION_URL": url}, nil)
+		if err == nil || !strings.Contains(err.Error(), "GATEHOUSE_MIGRATION_URL has the scheme") {
+			t.Errorf("Load with the kind %s and %s: error %v, want one about the scheme", kind, url, err)
 		}
 	}
 }

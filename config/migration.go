@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -12,10 +13,10 @@ import (
 
 // Migration are the settings of the old server whose users move to Gatehouse at their first sign-in.
 type Migration struct {
-	Kind        string // "off", "password" or "webhook"
+	Kind        string // "off", "password", "webhook" or "ldap"
 	URL         string
 	UserinfoURL string // with "password"
-	ClientID    string // with "password"
+	ClientID    string // with "password"; with "ldap" a DN
 	Secret      string
 	Until       *time.Time
 	Timeout     time.Duration
@@ -23,29 +24,34 @@ type Migration struct {
 	Groups      []string // that every user gets
 	// MatchedGroups are the groups that a user gets who has a group with the name at the old server.
 	MatchedGroups []string
+
+	LDAPBase, LDAPFilter, LDAPID string
 }
 
 var migrationSettings = []setting{
 	{env: "GATEHOUSE_MIGRATION", def: "off",
 		doc: "Whether the old server checks the passwords of users who have no account yet, and how: `off`, `password` " +
-			"(the resource owner password credentials grant) or `webhook`. See [migrate.md](migrate.md#at-the-first-sign-in).",
-		set: enumField(func(c *Config) *string { return &c.Migration.Kind }, "off", "password", "webhook"),
+			"(the resource owner password credentials grant), `webhook` or `ldap`. See " +
+			"[migrate.md](migrate.md#at-the-first-sign-in).",
+		set: enumField(func(c *Config) *string { return &c.Migration.Kind }, "off", "password", "webhook", "ldap"),
 		get: func(c *Config) string { return c.Migration.Kind }},
 	{env: "GATEHOUSE_MIGRATION_URL",
-		doc: "The token endpoint of the old server, or the webhook: an `https://` URL.",
-		set: endpointField(func(c *Config) *string { return &c.Migration.URL }),
+		doc: "The token endpoint of the old server, or the webhook: an `https://` URL. With `GATEHOUSE_MIGRATION=ldap` the " +
+			"directory: `ldaps://host`, or `ldap://host`, where TLS begins with StartTLS.",
+		set: endpointField(func(c *Config) *string { return &c.Migration.URL }, "https", "http", "ldaps", "ldap"),
 		get: func(c *Config) string { return redactedURL(c.Migration.URL) }},
 	{env: "GATEHOUSE_MIGRATION_USERINFO_URL",
 		doc: "The userinfo endpoint of the old server, with `GATEHOUSE_MIGRATION=password`.",
-		set: endpointField(func(c *Config) *string { return &c.Migration.UserinfoURL }),
+		set: endpointField(func(c *Config) *string { return &c.Migration.UserinfoURL }, "https", "http"),
 		get: func(c *Config) string { return c.Migration.UserinfoURL }},
 	{env: "GATEHOUSE_MIGRATION_CLIENT_ID",
-		doc: "The `client_id` of Gatehouse at the old server, with `GATEHOUSE_MIGRATION=password`.",
+		doc: "The `client_id` of Gatehouse at the old server, with `GATEHOUSE_MIGRATION=password`; with `ldap` the DN of " +
+			"an entry that may read the users.",
 		set: stringField(func(c *Config) *string { return &c.Migration.ClientID }),
 		get: func(c *Config) string { return c.Migration.ClientID }},
 	{env: "GATEHOUSE_MIGRATION_SECRET", secret: true, file: true,
-		doc: "The client secret of Gatehouse at the old server, empty for a public client, or the bearer token that the " +
-			"webhook requires.",
+		doc: "The client secret of Gatehouse at the old server, empty for a public client, the bearer token that the " +
+			"webhook requires, or the password of the DN.",
 		set: stringField(func(c *Config) *string { return &c.Migration.Secret }),
 		get: func(c *Config) string {
 			if c.Migration.Secret == "" {
@@ -74,18 +80,42 @@ var migrationSettings = []setting{
 		get: func(c *Config) string { return strings.Join(c.Migration.MatchedGroups, ",") }},
 }
 
+var ldapSettings = []setting{
+	{env: "GATEHOUSE_MIGRATION_LDAP_BASE",
+		doc: "The DN below which the users are, with `GATEHOUSE_MIGRATION=ldap`, such as `ou=users,dc=example,dc=com`.",
+		set: stringField(func(c *Config) *string { return &c.Migration.LDAPBase }),
+		get: func(c *Config) string { return c.Migration.LDAPBase }},
+	{env: "GATEHOUSE_MIGRATION_LDAP_FILTER", def: "(|(uid=%s)(mail=%s))",
+		doc: "The filter that finds the entry of a user; `%s` is the name that the user entered. For Active Directory " +
+			"`(|(sAMAccountName=%s)(userPrincipalName=%s))`.",
+		set: setLDAPFilter, get: func(c *Config) string { return c.Migration.LDAPFilter }},
+	{env: "GATEHOUSE_MIGRATION_LDAP_ID", def: "entryUUID",
+		doc: "The attribute with the id of an entry, which becomes the `sub`: `entryUUID`, or `objectGUID` for Active " +
+			"Directory.",
+		set: enumField(func(c *Config) *string { return &c.Migration.LDAPID }, "entryUUID", "objectGUID"),
+		get: func(c *Config) string { return c.Migration.LDAPID }},
+}
+
+func setLDAPFilter(c *Config, v string) error {
+	if !strings.HasPrefix(v, "(") || !strings.HasSuffix(v, ")") || !strings.Contains(v, "%s") {
+		return fmt.Errorf("%q is not a filter with a name; write one like (uid=%%s)", v)
+	}
+	c.Migration.LDAPFilter = v
+	return nil
+}
+
 func listField(field func(*Config) *[]string) func(*Config, string) error {
 	return func(c *Config, v string) error { *field(c) = splitList(v); return nil }
 }
 
 // endpointField accepts a URL of another server to which secrets are sent.
-func endpointField(field func(*Config) *string) func(*Config, string) error {
+func endpointField(field func(*Config) *string, schemes ...string) func(*Config, string) error {
 	return func(c *Config, v string) error {
 		u, err := url.Parse(v)
 		switch {
 		case v == "":
-		case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http":
-			return errors.New("is not a URL; write one like https://old.example.com/token")
+		case err != nil || u.Hostname() == "" || !slices.Contains(schemes, u.Scheme):
+			return errors.New("is not a URL; write one like " + schemes[0] + "://old.example.com/token")
 		case u.Scheme == "http" && !loopback.IsHost(u.Hostname()):
 			return errors.New("is http on a host that is not loopback; passwords are sent to it, so write https://")
 		case u.User != nil || u.Fragment != "":
@@ -134,22 +164,27 @@ func (m Migration) conflicts(report func(message ...string)) {
 		report("GATEHOUSE_MIGRATION_UNTIL is required with GATEHOUSE_MIGRATION; set it to the day at which the old server ",
 			"is called no more, like 2027-06-30")
 	}
-	if m.URL == "" {
+	switch scheme, _, _ := strings.Cut(m.URL, ":"); {
+	case m.URL == "":
 		report("GATEHOUSE_MIGRATION_URL is required with GATEHOUSE_MIGRATION")
+	case strings.HasPrefix(scheme, "ldap") != (m.Kind == "ldap"):
+		report("GATEHOUSE_MIGRATION_URL has the scheme ", scheme, ", which GATEHOUSE_MIGRATION=", m.Kind, " does not have")
+	}
+	require := func(value, name string) {
+		if value == "" {
+			report("GATEHOUSE_MIGRATION_", name, " is required with GATEHOUSE_MIGRATION=", m.Kind)
+		}
 	}
 	switch m.Kind {
 	case "password":
-		if m.UserinfoURL == "" {
-			report("GATEHOUSE_MIGRATION_USERINFO_URL is required with GATEHOUSE_MIGRATION=password")
-		}
-		if m.ClientID == "" {
-			report("GATEHOUSE_MIGRATION_CLIENT_ID is required with GATEHOUSE_MIGRATION=password")
-		}
-	case "webhook":
-		if m.Secret == "" {
-			report("GATEHOUSE_MIGRATION_SECRET is required with GATEHOUSE_MIGRATION=webhook, so that the webhook can ",
-				"refuse other callers")
-		}
+		require(m.UserinfoURL, "USERINFO_URL")
+		require(m.ClientID, "CLIENT_ID")
+	case "webhook": // without it the webhook could not refuse other callers
+		require(m.Secret, "SECRET")
+	case "ldap":
+		require(m.ClientID, "CLIENT_ID")
+		require(m.Secret, "SECRET")
+		require(m.LDAPBase, "LDAP_BASE")
 	}
 }
 

@@ -36,7 +36,9 @@ func (s setting) isSecret() bool { return s.secret && s.env != "GATEHOUSE_DATABA
 // DefaultDatabaseURL is the value of GATEHOUSE_DATABASE_URL when it is not set: a path in the working directory.
 const DefaultDatabaseURL = "sqlite:gatehouse-data/gatehouse.db"
 
-var settings = slices.Concat(serverSettings, userSettings, migrationSettings, passkeySettings, brandSettings)
+var settings = slices.Concat(
+	serverSettings, userSettings, migrationSettings, ldapSettings, passkeySettings, brandSettings,
+)
 
 var serverSettings = []setting{
 	{env: "GATEHOUSE_ISSUER", def: "http://localhost:8080",

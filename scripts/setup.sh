@@ -40,6 +40,7 @@ missing_tools() {
 	[ -n "$(find_chrome)" ] ||
 		echo "browser tests|$(chromium_package) fonts-liberation|Chromium or Google Chrome (or set CHROME to its binary)"
 	has pgbouncer || [ -x /usr/sbin/pgbouncer ] || echo "PostgreSQL behind a connection pool|pgbouncer|PgBouncer"
+	has slapd || [ -x /usr/sbin/slapd ] || echo "sign-in with an old LDAP directory|slapd|OpenLDAP (slapd)"
 	has nginx || [ -x /usr/sbin/nginx ] || echo "the configuration of docs/reverse-proxies.md|nginx|nginx"
 	{ has javac && has mvn; } ||
 		echo "the programs of docs/apis.md|default-jdk-headless maven|a JDK (17 or newer) and Maven"

@@ -146,6 +146,7 @@ var libraryOwners = map[string][]string{
 	"github.com/coreos/go-oidc":           {"cmd/gatehouse/sample", "cmd/gatehouse/server/servertest"},
 	"github.com/fxamacker/cbor":           {"identity/passkey/passkeytest"},
 	"github.com/glebarez/":                {"storage/db"},
+	"github.com/go-ldap/":                 {"identity/migration"},
 	"github.com/goccy/go-yaml":            {"admin/importer"},
 	"github.com/go-webauthn/webauthn":     {"identity/passkey"},
 	"github.com/gomodule/redigo":          {"ratelimit"},

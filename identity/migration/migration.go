@@ -48,12 +48,15 @@ type Server interface {
 // Options specify an old server.
 type Options struct {
 	Kind        string
-	URL         string         // of the token endpoint or webhook
+	URL         string         // of the token endpoint, webhook or directory
 	UserinfoURL string         // of the userinfo endpoint, with KindPassword
-	ClientID    string         // with KindPassword
-	Secret      string         // of the client, or the bearer token of the webhook
+	ClientID    string         // with KindPassword; with KindLDAP the DN of an entry that may search
+	Secret      string         // of the client or entry, or the bearer token of the webhook
 	Timeout     time.Duration  // of one sign-in
 	RootCAs     *x509.CertPool // nil: those of the system
+	Base        string         // with KindLDAP: the DN below which users are
+	Filter      string         // with KindLDAP: of an entry with the name %s
+	IDAttribute string         // with KindLDAP: LDAPEntryUUID or LDAPObjectGUID
 }
 
 // New returns the client of an old server.
@@ -71,6 +74,8 @@ func New(o Options) (Server, error) {
 		return passwordGrant{h}, nil
 	case KindWebhook:
 		return webhook{h}, nil
+	case KindLDAP:
+		return newDirectory(o)
 	}
 	return nil, fmt.Errorf("the kind %q of old servers is not supported", o.Kind)
 }
