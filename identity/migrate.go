@@ -26,6 +26,8 @@ type Migration struct {
 const (
 	// maxOldServerCalls is how many sign-ins call the old server concurrently.
 	maxOldServerCalls = 16
+	// maxTypedName is the maximum size of a name for the old server: of the longest address (RFC 5321 §4.5.3.1).
+	maxTypedName = 320 // bytes
 	// maxOldServerTime is longer than the timeout of the old server and the transaction that creates a user.
 	maxOldServerTime = time.Minute
 )
@@ -83,7 +85,7 @@ func (u *Users) verifyThere(
 		if result.blocked, err = u.accountBlocked(ctx, a); err != nil {
 			return err
 		}
-		if user.ID != "" || result.blocked || password == "" || len(password) > maxPassword {
+		if user.ID != "" || result.blocked || len(typed) > maxTypedName || password == "" || len(password) > maxPassword {
 			typed, password = rand.Text(), rand.Text()
 		}
 		old, err := u.callOldServer(ctx, strings.TrimSpace(typed), password)
@@ -133,12 +135,11 @@ func (u *Users) migrate(
 		result.reason = "the old server's user has no valid username or email address"
 		return u.countAfter(ctx, a, result)
 	}
-	source := u.options.Migration.Source
-	results, err := u.store.ImportUsers(ctx, source, []storage.ImportedUser{record}, false)
+	imported, err := u.importMigrated(ctx, record)
 	if err != nil {
 		return err
 	}
-	switch results[0] {
+	switch imported {
 	case storage.ImportCreated:
 		result.user, err = u.store.User(ctx, record.User.ID) // the username may be the second one
 		result.correct = err == nil
@@ -149,9 +150,23 @@ func (u *Users) migrate(
 		}
 		result.reason = "the old server's user has moved here under another name"
 	default:
-		result.reason = "the old server's user: " + string(results[0])
+		result.reason = "the old server's user: " + string(imported)
 	}
 	return u.countAfter(ctx, a, result)
+}
+
+// importMigrated adds a user, unless the username is that of a deleted user: who was deleted here must not get another
+// username.
+func (u *Users) importMigrated(ctx context.Context, record storage.ImportedUser) (storage.ImportResult, error) {
+	retired, err := u.store.IsRetiredName(ctx, record.User.UsernameKey)
+	if err != nil || retired {
+		return storage.ImportUsernameTaken, err
+	}
+	results, err := u.store.ImportUsers(ctx, u.options.Migration.Source, []storage.ImportedUser{record}, false)
+	if err != nil {
+		return "", err
+	}
+	return results[0], nil
 }
 
 // verifyMigrated checks a password of the user with a name.

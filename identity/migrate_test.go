@@ -140,6 +140,12 @@ func TestUserMovesAtFirstSignIn(t *testing.T) {
 		if up, called := p.OldServerUp(); !up || !called {
 			t.Errorf("OldServerUp = %v, %v, want true", up, called)
 		}
+		storagetest.Must(t, s.DeleteUser(t.Context(), oldID, 24*time.Hour))
+		_, err = p.SignIn(t.Context(), "olga", importedPassword, identity.Device{})
+		if !errors.Is(err, identity.ErrInvalidCredentials) || err.Error() != "the old server's user: the username is taken" {
+			t.Errorf("sign-in of a user who was deleted here = %v, want it refused", err)
+		}
+		old.called()
 		clock.Advance(30 * 24 * time.Hour)
 		_, err = p.SignIn(t.Context(), "otto", importedPassword, identity.Device{})
 		if names := old.called(); !errors.Is(err, identity.ErrInvalidCredentials) || len(names) > 0 {

@@ -171,6 +171,15 @@ func (s *Store) retireName(ctx context.Context, key, userID string, until time.T
 		s.nameMAC(key), userID, db.Millis(until))
 }
 
+// IsRetiredName reports whether a normalized username or address is reserved, also for its previous user.
+func (s *Store) IsRetiredName(ctx context.Context, key string) (bool, error) {
+	_, err := db.Take[RetiredName](ctx, s.Write, "name_mac = ? AND until > ?", s.nameMAC(key), db.Millis(s.Now()))
+	if errors.Is(err, ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, db.Wrap("check a name", err)
+}
+
 // checkNamesFree returns ErrConflict when a normalized username or address is reserved for another user.
 func (s *Store) checkNamesFree(ctx context.Context, userID string, keys ...string) error {
 	for _, key := range keys {
