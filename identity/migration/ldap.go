@@ -72,7 +72,7 @@ func (d directory) Authenticate(ctx context.Context, name, password string) (Use
 	if err != nil {
 		return User{}, fmt.Errorf("connect to the directory: %w", err)
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }() // nothing was changed
 	if err := conn.Bind(d.options.ClientID, d.options.Secret); err != nil {
 		return User{}, fmt.Errorf("bind to the directory as %s: %w", d.options.ClientID, err)
 	}

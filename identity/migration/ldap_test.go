@@ -81,7 +81,7 @@ overlay memberof
 		if err != nil {
 			return false
 		}
-		defer conn.Close()
+		defer func() { _ = conn.Close() }()
 		return s.addEntries(t, conn)
 	})
 	return s

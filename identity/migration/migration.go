@@ -96,7 +96,7 @@ func (h httpServer) do(r *http.Request) (status int, body []byte, err error) {
 	if err != nil {
 		return 0, nil, err
 	}
-	defer response.Body.Close()
+	defer func() { _ = response.Body.Close() }() // it was read
 	if body, err = io.ReadAll(io.LimitReader(response.Body, maxResponse+1)); err != nil {
 		return 0, nil, err
 	}
