@@ -116,7 +116,7 @@ func (s directoryServer) addEntries(t *testing.T, conn *ldap.Conn) bool {
 	}
 	add("", "objectClass", "dcObject|organization", "dc", "example", "o", "Example")
 	addUser := func(uid, mail, password string) {
-		add("uid="+uid+",", "objectClass", "inetOrgPerson", "uid", uid, "cn", "Alice Example", "sn", "Example", "givenName",
+		add("uid="+uid+",", "objectClass", "inetorgperson", "uid", uid, "cn", "Alice Example", "sn", "Example", "givenName",
 			"Alice", "mail", mail, "userPassword", password)
 	}
 	addUser("alice", "alice@example.com", "päss=word & more")
