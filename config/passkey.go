@@ -13,6 +13,8 @@ type Passkeys struct {
 	Origins       []string // related origins
 	AAGUIDs       []string // allowed models; empty: all
 	RefuseCounter bool
+	// MetadataFile has the metadata with which attestations are verified; empty: they are not requested.
+	MetadataFile, MetadataRootFile string
 }
 
 // maxPasskeyOrigins is how many related origins there can be: browsers read 5, of which one is the issuer's.
@@ -47,6 +49,17 @@ var passkeySettings = []setting{
 			}
 			return "log"
 		}},
+	{env: "GATEHOUSE_PASSKEY_METADATA_FILE",
+		doc: "File of the FIDO Metadata Service (`https://mds3.fidoalliance.org`), read again when it changes. With it, " +
+			"new passkeys and security keys need an attestation of a model that is in the file and not revoked; " +
+			"synced passkeys have none. Empty: attestations are not requested.",
+		set: func(c *Config, v string) error { c.Passkeys.MetadataFile = v; return nil },
+		get: func(c *Config) string { return c.Passkeys.MetadataFile }},
+	{env: "GATEHOUSE_PASSKEY_METADATA_ROOT_FILE",
+		doc: "PEM file of the root certificate for `GATEHOUSE_PASSKEY_METADATA_FILE`, for metadata that you sign yourself. " +
+			"Empty: that of the FIDO Alliance.",
+		set: func(c *Config, v string) error { c.Passkeys.MetadataRootFile = v; return nil },
+		get: func(c *Config) string { return c.Passkeys.MetadataRootFile }},
 }
 
 var domainPattern = regexp.MustCompile(`^[a-z0-9-]+(\.[a-z0-9-]+)*$`)

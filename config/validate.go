@@ -57,6 +57,9 @@ func (c Config) conflicts() (errs Errors) {
 		report("GATEHOUSE_TERMS_VERSION is set without GATEHOUSE_TERMS_URL; set the URL of the terms too")
 	}
 	c.Migration.conflicts(report)
+	if c.Passkeys.MetadataRootFile != "" && c.Passkeys.MetadataFile == "" {
+		report("GATEHOUSE_PASSKEY_METADATA_ROOT_FILE is set without GATEHOUSE_PASSKEY_METADATA_FILE; set both or none")
+	}
 	return errs
 }
 

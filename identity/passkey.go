@@ -235,11 +235,15 @@ func (u *Users) PasskeyCreation(ctx context.Context, signedIn *SignedInUser) (ke
 	return key, u.options.Passkeys.CreationOptions(c, existing), err
 }
 
-// ErrPasskeyModel is returned for a passkey of an authenticator whose model is not allowed.
-var ErrPasskeyModel = passkey.ErrModelRefused
+// The errors of AddPasskey about the model of the authenticator: it is not allowed, or it is not proven as required; or
+// that cannot be verified at this time.
+var (
+	ErrPasskeyModel      = passkey.ErrModelRefused
+	ErrPasskeyUnverified = passkey.ErrNoMetadata
+)
 
 // AddPasskey verifies the response of a browser to PasskeyCreation and adds the passkey. It returns a *PasskeyError,
-// ErrPasskeyModel, storage.ErrTooManyPasskeys, or an *InputError for the name.
+// ErrPasskeyModel, ErrPasskeyUnverified, storage.ErrTooManyPasskeys, or an *InputError for the name.
 func (u *Users) AddPasskey(ctx context.Context, signedIn *SignedInUser, name string, response []byte) error {
 	return u.addPasskey(ctx, signedIn, name, response, false)
 }
@@ -262,11 +266,8 @@ func (u *Users) addPasskey(
 	}
 	creation := passkey.Creation{User: user, Handle: handle, Scope: scope, SecurityKey: securityKey}
 	p, challenge, err := u.options.Passkeys.Register(creation, response)
-	if errors.Is(err, passkey.ErrModelRefused) {
-		return err
-	}
 	if err != nil {
-		return &PasskeyError{Reason: err.Error()}
+		return u.creationFailed(ctx, user, err)
 	}
 	if name == "" {
 		name = passkey.Provider(p.AAGUID)
@@ -279,16 +280,30 @@ func (u *Users) addPasskey(
 	}
 	err = u.store.UseOnce(ctx, storage.UseOfPasskeyChallenge, scope, challenge.Value, challenge.ExpiresAt)
 	if errors.Is(err, storage.ErrConsumed) {
-		return &PasskeyError{Reason: "the challenge was used before"}
+		return u.creationFailed(ctx, user, errors.New("the challenge was used before"))
 	}
 	if err != nil {
 		return err
 	}
 	p.ID = uuid.NewString()
 	if err = u.store.CreatePasskey(ctx, p); errors.Is(err, storage.ErrConflict) {
-		return &PasskeyError{Reason: "the passkey is registered already"}
+		return u.creationFailed(ctx, user, errors.New("the passkey is registered already"))
 	}
 	return err
+}
+
+// creationFailed records why a passkey was not created, and returns the error for the page.
+func (u *Users) creationFailed(ctx context.Context, user storage.User, cause error) error {
+	event := audit.Event{
+		Type: audit.PasskeyRefused, UserID: user.ID, Detail: map[string]any{"reason": cause.Error()},
+	}
+	if err := u.store.Audit.RecordFailure(ctx, u.options.Limiter, event); err != nil {
+		return err
+	}
+	if errors.Is(cause, ErrPasskeyModel) || errors.Is(cause, ErrPasskeyUnverified) {
+		return cause
+	}
+	return &PasskeyError{Reason: cause.Error()}
 }
 
 // The names of passkeys and security keys whose provider is unknown.

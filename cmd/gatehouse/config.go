@@ -22,6 +22,9 @@ func (p *program) configCommand() *cobra.Command {
 			if err := server.CheckPages(cfg); err != nil {
 				return err
 			}
+			if err := server.CheckMetadata(cfg); err != nil {
+				return err
+			}
 			_, err = fmt.Fprintln(p.stdout, "the settings are valid")
 			return err
 		},

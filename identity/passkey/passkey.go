@@ -30,13 +30,16 @@ type Options struct {
 	RelatedOrigins []string // other origins that may use the passkeys
 	AllowedAAGUIDs []string // empty: all
 	RefuseCounter  bool     // refuse a signature counter that does not increase
-	Key            []byte   // of challenges
-	Now            func() time.Time
+	// Metadata returns the metadata that a new passkey must have an attestation for. nil: attestations are not requested.
+	Metadata func() (*Metadata, error)
+	Key      []byte // of challenges
+	Now      func() time.Time
 }
 
 // RelyingParty verifies passkeys for one RP ID.
 type RelyingParty struct {
 	options  Options
+	config   webauthn.Config
 	webauthn *webauthn.WebAuthn
 }
 
@@ -56,15 +59,16 @@ func New(o Options) (*RelyingParty, error) {
 		return nil, fmt.Errorf("the RP ID %q is neither the host of the issuer, %s, nor a parent domain of it", o.RPID, host)
 	}
 	origins := append([]string{o.Issuer.Scheme + "://" + o.Issuer.Host}, o.RelatedOrigins...)
-	w, err := webauthn.New(&webauthn.Config{
+	config := webauthn.Config{
 		RPID: o.RPID, RPDisplayName: o.Name, RPOrigins: origins,
 		// Clients may return results of extensions that were not requested (WebAuthn §7.1).
 		ExtensionsUnsolicitedOutputPolicy: protocol.UnsolicitedOutputPolicyIgnore,
-	})
+	}
+	w, err := webauthn.New(&config)
 	if err != nil {
 		return nil, err
 	}
-	return &RelyingParty{options: o, webauthn: w}, nil
+	return &RelyingParty{options: o, config: config, webauthn: w}, nil
 }
 
 // RPID returns the RP ID.
@@ -140,7 +144,7 @@ func (p *RelyingParty) CreationOptions(c Creation, existing []storage.Passkey) s
 		"authenticatorSelection": map[string]any{
 			"residentKey": "required", "requireResidentKey": true, "userVerification": "required",
 		},
-		"attestation": "none", "extensions": map[string]any{"credProps": true},
+		"attestation": p.attestation(), "extensions": map[string]any{"credProps": true},
 	}
 	if c.SecurityKey {
 		options["authenticatorSelection"] = map[string]any{
@@ -202,9 +206,9 @@ func (p *RelyingParty) Register(creation Creation, response []byte) (storage.Pas
 	if creation.SecurityKey {
 		session.UserVerification = protocol.VerificationPreferred
 	}
-	c, err := p.webauthn.CreateCredential(owner{handle: creation.Handle, user: creation.User}, session, parsed)
+	c, err := p.createCredential(owner{handle: creation.Handle, user: creation.User}, session, parsed)
 	if err != nil {
-		return storage.Passkey{}, challenge, cause(err)
+		return storage.Passkey{}, challenge, err
 	}
 	key := storage.Passkey{
 		UserID: creation.User.ID, SecondFactor: creation.SecurityKey,
@@ -224,9 +228,6 @@ func (p *RelyingParty) Register(creation Creation, response []byte) (storage.Pas
 	}
 	return key, challenge, nil
 }
-
-// ErrModelRefused is returned for a passkey of an authenticator whose model is not allowed.
-var ErrModelRefused = errors.New("the model of the authenticator is not allowed")
 
 func credentialParameters() (out []protocol.CredentialParameter) {
 	for _, p := range webauthn.CredentialParametersDefault() {

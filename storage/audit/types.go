@@ -126,6 +126,7 @@ var (
 	LinkRefused          = newType("user.link_refused")
 	SignInCodeRefused    = newType("user.sign_in_code_refused")
 	SignInLimited        = newType("network.sign_in_limited")
+	PasskeyRefused       = newType("passkey.refused")
 	IntrospectionFailed  = newType("introspection.failed")
 
 	// Actions of the operator on the log itself.

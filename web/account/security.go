@@ -185,7 +185,8 @@ func securityProblem(err error) string {
 	for known, key := range map[error]string{
 		identity.ErrIncorrectCode: "security.problem.code", identity.ErrExpired: "security.problem.expired",
 		storage.ErrLastFactor: "security.problem.last", storage.ErrTooManyPasskeys: "security.problem.many",
-		identity.ErrPasskeyModel: "security.problem.model", identity.ErrInvalidCredentials: "security.problem.passkey",
+		identity.ErrPasskeyModel: "security.problem.model", identity.ErrPasskeyUnverified: "security.problem.unverified",
+		identity.ErrInvalidCredentials: "security.problem.passkey",
 	} {
 		if errors.Is(err, known) {
 			return key

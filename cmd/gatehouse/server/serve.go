@@ -85,6 +85,9 @@ func (s *Server) Serve(ctx context.Context, l *Listeners, o ServeOptions) error 
 func (s *Server) openListeners(
 	ctx context.Context, l *Listeners, o ServeOptions,
 ) (*web.Server, func(context.Context) error, error) {
+	if err := s.checkMetadata(); err != nil {
+		return nil, nil, err
+	}
 	registry, err := s.newRegistry()
 	if err != nil {
 		return nil, nil, err

@@ -68,6 +68,8 @@ type Server struct {
 	limiter *ratelimit.Limiter
 	pages   page.Options
 	jobs    *jobStatus
+
+	readMetadata func() (*passkey.Metadata, error) // nil when attestations are not requested
 }
 
 // Open opens the database of the settings, checks its schema and root key, and assembles the server on it.
@@ -221,7 +223,7 @@ func (s *Server) relyingParty() *passkey.RelyingParty {
 	p, err := passkey.New(passkey.Options{
 		Issuer: cfg.IssuerURL(), RPID: cfg.Passkeys.RPID, Name: cfg.Brand.Name, RelatedOrigins: cfg.Passkeys.Origins,
 		AllowedAAGUIDs: cfg.Passkeys.AAGUIDs, RefuseCounter: cfg.Passkeys.RefuseCounter,
-		Key: s.Store.Vault.Key("passkey"), Now: s.Store.Now,
+		Key: s.Store.Vault.Key("passkey"), Now: s.Store.Now, Metadata: s.metadata(),
 	})
 	if err != nil {
 		return nil

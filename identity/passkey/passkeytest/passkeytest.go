@@ -22,10 +22,11 @@ type Authenticator struct {
 	Counter      uint32 // of the next use; 0: the authenticator has none
 	NoUV, Synced bool
 
-	t      testing.TB
-	key    *ecdsa.PrivateKey
-	id     []byte
-	handle []byte
+	t           testing.TB
+	key         *ecdsa.PrivateKey
+	id          []byte
+	handle      []byte
+	attestation *attestation // nil: none
 }
 
 // New returns an authenticator in a browser that is at an origin.
@@ -49,6 +50,7 @@ type Options struct {
 	ExcludeCredentials []struct{ ID string } `json:"excludeCredentials"`
 	AllowCredentials   []struct{ ID string } `json:"allowCredentials"`
 	RPID               string                `json:"rpId"`
+	Attestation        string                `json:"attestation"`
 }
 
 // ParseOptions parses options.
@@ -113,9 +115,11 @@ func (a *Authenticator) Create(options string) []byte {
 	data := append(a.authenticatorData(flagAT), a.AAGUID[:]...)
 	data = binary.BigEndian.AppendUint16(data, uint16(len(a.id))) //nolint:gosec // 32
 	data = append(append(data, a.id...), public...)
-	object := a.marshal(map[string]any{"fmt": "none", "attStmt": map[string]any{}, "authData": data})
+	client := a.clientData("webauthn.create", o.Challenge)
+	format, statement := a.statement(data, client)
+	object := a.marshal(map[string]any{"fmt": format, "attStmt": statement, "authData": data})
 	return a.response(map[string]any{
-		"clientDataJSON": encode(a.clientData("webauthn.create", o.Challenge)), "attestationObject": encode(object),
+		"clientDataJSON": encode(client), "attestationObject": encode(object),
 		"transports": []string{"internal"},
 	}, map[string]any{"credProps": map[string]any{"rk": true}})
 }
