@@ -156,16 +156,13 @@ if (window.PublicKeyCredential && navigator.credentials) {
       navigator.credentials.get({ publicKey }).then((c) => send(form, c)).catch(stay);
     });
   }
-  // Password managers remove passkeys that no longer work.
-  for (const e of document.querySelectorAll("[data-passkeys-accepted]")) {
-    const accepted = JSON.parse(e.dataset.passkeysAccepted);
-    if (PublicKeyCredential.signalAllAcceptedCredentials) {
-      PublicKeyCredential.signalAllAcceptedCredentials(accepted).catch(stay);
+  // Password managers remove passkeys that no longer work, and rename those of a user who has a new name.
+  const signal = (name, method) => {
+    for (const e of PublicKeyCredential[method] ? document.querySelectorAll("[" + name + "]") : []) {
+      PublicKeyCredential[method](JSON.parse(e.getAttribute(name))).catch(stay);
     }
-  }
-  for (const e of document.querySelectorAll("[data-passkey-unknown]")) {
-    if (PublicKeyCredential.signalUnknownCredential) {
-      PublicKeyCredential.signalUnknownCredential(JSON.parse(e.dataset.passkeyUnknown)).catch(stay);
-    }
-  }
+  };
+  signal("data-passkeys-accepted", "signalAllAcceptedCredentials");
+  signal("data-passkeys-user", "signalCurrentUserDetails");
+  signal("data-passkey-unknown", "signalUnknownCredential");
 }

@@ -2,12 +2,15 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"testing"
 
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/cdproto/webauthn"
 	"github.com/chromedp/chromedp"
+
+	"gatehouse/storage/storagetest"
 )
 
 // addAuthenticator returns a step that gives the tab an authenticator in software.
@@ -38,34 +41,100 @@ func addVirtualAuthenticator(options webauthn.VirtualAuthenticatorOptions) step 
 	})
 }
 
-// withoutAutofill returns a step after which pages cannot offer passkeys by autofill.
-func withoutAutofill() step {
+// beforeScripts returns a step that runs a script in every later page, before those of the page.
+func beforeScripts(script string) step {
 	return chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
 		_, err := cdp.Call(ctx, t, page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{
-			Source: "delete PublicKeyCredential.isConditionalMediationAvailable",
+			Source: script,
 		})
 		return err
 	})
 }
 
-// TestPasskeyInBrowser adds a passkey on the account page, signs in with it (PE2, PE10), and removes it (PE8).
+// The scripts that change the browser: it does not offer passkeys by autofill, has no conversions to and from JSON, or
+// records what pages signal to password managers.
+const (
+	withoutAutofill    = "delete PublicKeyCredential.isConditionalMediationAvailable"
+	withoutConversions = `delete PublicKeyCredential.parseCreationOptionsFromJSON;
+		delete PublicKeyCredential.parseRequestOptionsFromJSON;
+		delete PublicKeyCredential.prototype.toJSON;`
+	recordSignals = `for (const name of ["AllAcceptedCredentials", "CurrentUserDetails", "UnknownCredential"])
+		PublicKeyCredential["signal" + name] = async (o) => { localStorage[name] = JSON.stringify(o); };`
+)
+
+// signalled returns what pages signalled to password managers since the last call.
+func (b *tab) signalled() (out struct {
+	AllAcceptedCredentials *struct {
+		RPID, UserID             string
+		AllAcceptedCredentialIDs []string
+	}
+	CurrentUserDetails *struct{ RPID, UserID, Name, DisplayName string }
+	UnknownCredential  *struct{ RPID, CredentialID string }
+}) {
+	b.t.Helper()
+	stored := evaluate[string](b, `(() => {
+		const all = Object.entries(localStorage).map(([name, value]) => [name, JSON.parse(value)]);
+		localStorage.clear();
+		return JSON.stringify(Object.fromEntries(all));
+	})()`)
+	storagetest.Must(b.t, json.Unmarshal([]byte(stored), &out))
+	return out
+}
+
+// TestPasskeyInBrowser adds a passkey on the account page, signs in with it (PE2), and removes it (PE8), also without
+// the conversions to and from JSON of the browser (PE10). Password managers learn of each change (PE6).
 func TestPasskeyInBrowser(t *testing.T) {
 	requireEnv(t, "CHROME")
 	t.Parallel()
 	d := startDev(t, t.TempDir(), nil)
 	b := openBrowser(t)
-	b.do("sign in with the password", addAuthenticator(), chromedp.Navigate(d.issuer+"/login?then=security"),
-		fill("username", "demo"), fill("password", d.password), press("Sign in"), visible("You have no passkeys"))
+	b.do("sign in with the password", addAuthenticator(), beforeScripts(recordSignals),
+		chromedp.Navigate(d.issuer+"/login?then=security"), fill("username", "demo"), fill("password", d.password),
+		press("Sign in"), visible("You have no passkeys"))
 	b.checkLayout("security")
+	if got := b.signalled(); got.AllAcceptedCredentials != nil || got.CurrentUserDetails != nil {
+		t.Errorf("before the first passkey: %+v, want no signal", got)
+	}
 	b.do("add a passkey", press("Add a passkey"), visible("The passkey was added"), visible("this device only"))
 	b.checkLayout("security-passkey")
+	added := b.signalled().AllAcceptedCredentials
+	if added == nil || added.RPID != "localhost" || len(added.AllAcceptedCredentialIDs) != 1 || len(added.UserID) != 43 {
+		t.Fatalf("after the first passkey: %+v, want a signal with it", added)
+	}
+	b.do("change the name", chromedp.Navigate(d.issuer+"/account/profile"),
+		chromedp.SetValue(chromedp.CSS("#name"), "Demi"), press("Save"), visible("Your profile was saved"))
+	if got := b.signalled().CurrentUserDetails; got == nil || got.RPID != "localhost" || got.UserID != added.UserID ||
+		got.Name != "demo" || got.DisplayName != "Demi" {
+		t.Errorf("after a change of the name: %+v, want a signal with it", got)
+	}
 	b.do("sign out", chromedp.Navigate(d.issuer+"/account"), press("Sign out"), visible("You are signed out"))
 	b.do("sign in by autofill", chromedp.Navigate(d.issuer+"/login?then=security"), visible("Authenticator app"))
 	b.do("sign out again", chromedp.Navigate(d.issuer+"/account"), press("Sign out"), visible("You are signed out"))
-	b.do("sign in by the button", withoutAutofill(), chromedp.Navigate(d.issuer+"/login?then=security"),
-		press("Sign in with a passkey"), visible("Authenticator app"))
-	b.do("remove the passkey", visible("last used"), followLink("Remove"), visible("can then no longer sign in"),
-		press("Remove"), visible("It was removed"))
+	b.do("sign in by the button", beforeScripts(withoutAutofill), beforeScripts(withoutConversions),
+		chromedp.Navigate(d.issuer+"/login?then=security"), press("Sign in with a passkey"), visible("Authenticator app"))
+	if evaluate[bool](b, `"toJSON" in PublicKeyCredential.prototype ||
+		"parseRequestOptionsFromJSON" in PublicKeyCredential`) {
+		t.Error("the browser has conversions to and from JSON")
+	}
+	remove := []step{
+		followLink("Remove"), visible("can then no longer sign in"), press("Remove"), visible("It was removed"),
+	}
+	b.do("remove the passkey", append([]step{visible("last used")}, remove...)...)
+	got := b.signalled()
+	if accepted := got.AllAcceptedCredentials; accepted == nil || len(accepted.AllAcceptedCredentialIDs) != 0 ||
+		got.UnknownCredential != nil {
+		t.Errorf("after the passkey was removed: %+v, want a signal without it", got)
+	}
+	b.do("add another passkey", press("Add a passkey"), visible("The passkey was added"))
+	again := b.signalled().AllAcceptedCredentials
+	b.do("remove that", remove...)
+	b.do("sign out", chromedp.Navigate(d.issuer+"/account"), press("Sign out"), visible("You are signed out"))
+	b.do("sign in with a removed passkey", chromedp.Navigate(d.issuer+"/login?then=security"),
+		press("Sign in with a passkey"), visible("The passkey was not accepted"))
+	if got := b.signalled().UnknownCredential; got == nil || again == nil || got.RPID != "localhost" ||
+		got.CredentialID != again.AllAcceptedCredentialIDs[0] {
+		t.Errorf("after a sign-in with a removed passkey: %+v, want a signal with it, of %+v", got, again)
+	}
 }
 
 // TestSecurityKeyInBrowser adds a security key without user verification on the account page, sees recovery codes, and

@@ -4,7 +4,6 @@
 package passkey
 
 import (
-	"cmp"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -137,7 +136,7 @@ func (p *RelyingParty) CreationOptions(c Creation, existing []storage.Passkey) s
 	options := map[string]any{
 		"rp": map[string]any{"id": p.options.RPID, "name": p.options.Name},
 		"user": map[string]any{
-			"id": encode(c.Handle), "name": c.User.Username, "displayName": cmp.Or(c.User.Name, c.User.Username),
+			"id": encode(c.Handle), "name": c.User.Username, "displayName": displayName(c.User),
 		},
 		"challenge":        encode(p.newChallenge(c.ceremony(), c.Scope)),
 		"pubKeyCredParams": parameters, "timeout": ceremonyTimeout, "excludeCredentials": descriptors(existing),

@@ -17,6 +17,7 @@ type profilePage struct {
 	EmailVerified                bool
 	Groups                       []profileGroup
 	Attributes                   attributeSection
+	PasskeyUser                  string // after a change: what the browser signals to password managers, as JSON
 }
 
 type profileGroup struct {
@@ -94,6 +95,9 @@ func (p *Pages) renderProfile(
 	var err error
 	if data.accountLayout, err = p.newLayout(r, user, profilePath, "account.profile"); err != nil {
 		return err
+	}
+	if data.Notice != "" {
+		data.PasskeyUser = p.users.PasskeyUser(user.User)
 	}
 	if input.isInvalid() {
 		data.Problem = p.pages.Text(r, "profile.problem")

@@ -1,8 +1,6 @@
 package account
 
 import (
-	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"net/http"
 	"net/url"
@@ -41,7 +39,8 @@ type securityPage struct {
 	Factors            storage.Factors
 	PasskeyList        passkeyList
 	SecurityKeyList    passkeyList
-	Accepted           string // what the browser signals to password managers, as JSON
+	Accepted           string // the passkeys that the browser signals to password managers, as JSON
+	PasskeyUser        string // the names that it signals
 	Enrolment          *identity.Enrolment
 	RecoveryCodes      []string // new ones, shown once
 }
@@ -89,7 +88,7 @@ func (p *Pages) renderSecurity(
 		return err
 	}
 	now := p.store.Now()
-	accepted := []string{}
+	accepted := [][]byte{}
 	data.PasskeyList = passkeyList{
 		Base: data.Base(), FormToken: data.FormToken, Request: data.Request, Query: data.Query, Recent: data.Recent,
 	}
@@ -109,7 +108,7 @@ func (p *Pages) renderSecurity(
 			list = &data.SecurityKeyList
 		}
 		list.Passkeys = append(list.Passkeys, view)
-		accepted = append(accepted, base64.RawURLEncoding.EncodeToString(k.CredentialID))
+		accepted = append(accepted, k.CredentialID)
 	}
 	if p.users.HasPasskeys() && data.Recent {
 		data.PasskeyList.Creation, data.SecurityKeyList.Creation, err = p.users.PasskeyCreation(r.Context(), user)
@@ -117,24 +116,10 @@ func (p *Pages) renderSecurity(
 			return err
 		}
 	}
-	if data.Accepted, err = p.acceptedCredentials(user.User, accepted); err != nil {
-		return err
-	}
+	data.Accepted = p.users.AcceptedPasskeys(user.User, accepted)
+	data.PasskeyUser = p.users.PasskeyUser(user.User)
 	w.Header().Set("Cache-Control", "no-store")
 	return p.pages.Render(w, status, "security", data)
-}
-
-// acceptedCredentials returns what the browser reports to password managers, so that they remove other passkeys
-// (WebAuthn Level 3 §5.1.10). It is empty before the first passkey.
-func (p *Pages) acceptedCredentials(user storage.User, ids []string) (string, error) {
-	if !p.users.HasPasskeys() || user.PasskeyHandle == nil {
-		return "", nil
-	}
-	out, err := json.Marshal(map[string]any{
-		"rpId": p.users.PasskeyRPID(), "userId": base64.RawURLEncoding.EncodeToString(user.PasskeyHandle),
-		"allAcceptedCredentialIds": ids,
-	})
-	return string(out), err
 }
 
 // ChangeSecurity serves POST /account/security/{action}.

@@ -200,11 +200,7 @@ func (p *Pages) unknownPasskey(err error, response string) string {
 	if !errors.As(err, &failed) || !failed.Unknown || json.Unmarshal([]byte(response), &credential) != nil {
 		return ""
 	}
-	out, err := json.Marshal(map[string]string{"rpId": p.users.PasskeyRPID(), "credentialId": credential.ID})
-	if err != nil {
-		return ""
-	}
-	return string(out)
+	return p.users.UnknownPasskey(credential.ID)
 }
 
 // loginFailed shows the form again and leaves the cause to the log. An unknown name and an incorrect password look the
