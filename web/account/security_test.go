@@ -25,6 +25,16 @@ func submitSecurity(b *servertest.Browser, p servertest.Page, action string, val
 	return b.Submit(securityPath+"/"+action, form)
 }
 
+// wantNoneOf fails the test if pages show recovery codes that were shown before (PE13): Back loads the page again.
+func wantNoneOf(t *testing.T, codes []string, pages ...servertest.Page) {
+	t.Helper()
+	for _, p := range pages {
+		if strings.Contains(p.Body, codes[0]) {
+			t.Errorf("%s shows the recovery codes again", p.URL)
+		}
+	}
+}
+
 // TestSecurityPageSetsUpTOTPAndNeedsRecentSignIn sets up a TOTP authenticator on the account page (PE11), sees the
 // recovery codes once (PE13), and must sign in again, with the code, after 10 minutes (PE17).
 func TestSecurityPageSetsUpTOTPAndNeedsRecentSignIn(t *testing.T) {
@@ -42,6 +52,9 @@ func TestSecurityPageSetsUpTOTPAndNeedsRecentSignIn(t *testing.T) {
 		if err != nil || len(k.Secret) != 20 || !strings.Contains(page.Body, `<path class="qr-dark" d="M`) {
 			t.Fatalf("the page to set up an app: %d %s, want a QR code and the secret", page.Status, page.Text())
 		}
+		if got, want := readQR(t, page), k.URI("Gatehouse", "alice"); got != want {
+			t.Errorf("the QR code is %s, want %s", got, want)
+		}
 		enrolment := page.Fields().Get("enrolment")
 		if p := submitSecurity(b, page, "totp-confirm", "enrolment", enrolment, "code", "12345"); p.Status !=
 			http.StatusUnprocessableEntity || !strings.Contains(p.Text(), shown) {
@@ -53,6 +66,8 @@ func TestSecurityPageSetsUpTOTPAndNeedsRecentSignIn(t *testing.T) {
 		if len(recovery) != 10 || codes.Header.Get("Cache-Control") != "no-store" {
 			t.Fatalf("after the confirmation: %d %s, want 10 recovery codes", codes.Status, codes.Text())
 		}
+		reload := submitSecurity(b, page, "totp-confirm", "enrolment", enrolment, "code", code)
+		wantNoneOf(t, recovery, b.Open(securityPath), reload)
 		// The session has both factors now: further changes, and apps that require them, need no sign-in.
 		if p := submitSecurity(b, page, "recovery-codes"); p.Status != http.StatusOK ||
 			!strings.Contains(p.Text(), "Save your recovery codes") {

@@ -34,3 +34,36 @@ func TestSessionInUseDoesNotExpireAsIdle(t *testing.T) {
 		}
 	})
 }
+
+// TestSignOutEverywhereElseEndsRememberedBrowsers uses the button on the page of sessions (PE15): other browsers are
+// signed out, and need the second factor again though it was remembered there.
+func TestSignOutEverywhereElseEndsRememberedBrowsers(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, db string) {
+		s := servertest.Start(t, db, servertest.Options{})
+		authenticator := s.TOTP(s.User("alice"))
+		b, other := s.Browser(), s.Browser()
+		for _, b := range []*servertest.Browser{b, other} {
+			p := b.SubmitFactor(b.BeginSignIn(b.Open("/login"), "alice"), authenticator.Code(), "trusted", "1")
+			if p.Status != http.StatusSeeOther {
+				t.Fatalf("a sign-in with the second factor: %d %s, want 303", p.Status, p.Text())
+			}
+			s.Clock.Advance(time.Minute)
+		}
+		other.SignIn(other.Open("/login?another=1"), "alice") // needs no code
+		end := b.Open("/account/sessions").FieldsOf("/account/sessions/end-others")
+		if p := b.Follow(b.Submit("/account/sessions/end-others", end)); !strings.Contains(p.Text(), "signed out") {
+			t.Errorf("after the button: %d %s, want that other browsers are signed out", p.Status, p.Text())
+		}
+		if p := b.Open("/account"); p.Status != http.StatusOK {
+			t.Errorf("the browser with the button: %d, want 200", p.Status)
+		}
+		if p := other.Open("/account"); p.Status != http.StatusSeeOther {
+			t.Errorf("the other browser: %d, want a redirect to the sign-in page", p.Status)
+		}
+		p := other.BeginSignIn(other.Open("/login"), "alice")
+		if !strings.Contains(p.Text(), "your authenticator app shows") {
+			t.Errorf("the next sign-in there: %d %s, want the second factor", p.Status, p.Text())
+		}
+	})
+}

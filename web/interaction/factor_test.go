@@ -30,7 +30,7 @@ func TestPendingSignInReachesNothing(t *testing.T) {
 		}
 		for _, path := range []string{
 			"/account", "/account/profile", "/consent?request=" + request, "/oauth2/authorize/" + request, "/select",
-			"/login?request=" + request,
+			"/login?request=" + request, "/enrol?request=" + request, "/account/security", "/account/sessions",
 		} {
 			p := b.Follow(b.Open(path))
 			if p.Status == http.StatusOK && !strings.Contains(p.URL, "/login") ||
@@ -70,7 +70,8 @@ func TestPendingSignInReachesNothing(t *testing.T) {
 	})
 }
 
-// TestIncorrectCodesShowWait enters codes until the page shows a wait, on two processes (PE12).
+// TestIncorrectCodesShowWait enters codes until the page shows a wait, on two processes, and then one code on both at
+// the same time, of which one is accepted (PE12).
 func TestIncorrectCodesShowWait(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
@@ -96,6 +97,18 @@ func TestIncorrectCodesShowWait(t *testing.T) {
 		s.Clock.Advance(time.Minute)
 		if p := b.SubmitFactor(factor, authenticator.Code()); p.Status != http.StatusSeeOther {
 			t.Errorf("a correct code after the wait: %d %s, want 303", p.Status, p.Text())
+		}
+		s.Clock.Advance(time.Minute)
+		processes, pages := []*servertest.Browser{s.Browser(), another.Browser()}, make([]servertest.Page, 2)
+		for i, b := range processes {
+			pages[i] = b.BeginSignIn(b.Open("/login"), "alice")
+		}
+		code := authenticator.Code()
+		statuses = make([]int, 2)
+		storagetest.Concurrently(2, func(i int) { statuses[i] = processes[i].SubmitFactor(pages[i], code).Status })
+		slices.Sort(statuses)
+		if want := []int{303, 401}; !slices.Equal(statuses, want) {
+			t.Errorf("one code on two processes: %v, want %v", statuses, want)
 		}
 	})
 }
