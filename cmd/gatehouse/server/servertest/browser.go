@@ -138,28 +138,67 @@ type Page struct {
 }
 
 // elements returns the attributes of every element of that name on the page.
-func (p Page) elements(name string) (out []map[string]string) {
+func (p Page) elements(name string) []map[string]string {
 	doc, err := html.Parse(strings.NewReader(p.Body))
 	if err != nil {
 		return nil
 	}
-	for n := range doc.Descendants() {
-		if n.Type != html.ElementNode || n.Data != name {
-			continue
+	return elementsOf(doc, name)
+}
+
+func elementsOf(n *html.Node, name string) (out []map[string]string) {
+	for n := range n.Descendants() {
+		if n.Type == html.ElementNode && n.Data == name {
+			out = append(out, attributes(n))
 		}
-		at := map[string]string{}
-		for _, a := range n.Attr {
-			at[a.Key] = a.Val
-		}
-		out = append(out, at)
 	}
 	return out
 }
 
-// Fields returns the values of the page's form: hidden fields, and checkboxes that are checked.
-func (p Page) Fields() url.Values {
+func attributes(n *html.Node) map[string]string {
+	at := map[string]string{}
+	for _, a := range n.Attr {
+		at[a.Key] = a.Val
+	}
+	return at
+}
+
+// Attribute returns the value of the first attribute of that name on the page, or "".
+func (p Page) Attribute(name string) string {
+	doc, err := html.Parse(strings.NewReader(p.Body))
+	if err != nil {
+		return ""
+	}
+	for n := range doc.Descendants() {
+		for _, a := range n.Attr {
+			if a.Key == name {
+				return a.Val
+			}
+		}
+	}
+	return ""
+}
+
+// Fields returns the values of the page's forms: hidden fields, and checkboxes that are checked.
+func (p Page) Fields() url.Values { return fields(p.elements("input")) }
+
+// FieldsOf returns the same of the first form that posts to a path.
+func (p Page) FieldsOf(path string) url.Values {
+	doc, err := html.Parse(strings.NewReader(p.Body))
+	if err != nil {
+		return url.Values{}
+	}
+	for n := range doc.Descendants() {
+		if n.Type == html.ElementNode && n.Data == "form" && strings.HasSuffix(attributes(n)["action"], path) {
+			return fields(elementsOf(n, "input"))
+		}
+	}
+	return url.Values{}
+}
+
+func fields(inputs []map[string]string) url.Values {
 	out := url.Values{}
-	for _, at := range p.elements("input") {
+	for _, at := range inputs {
 		_, checked := at["checked"]
 		if at["type"] == "hidden" || at["type"] == "checkbox" && checked {
 			out.Add(at["name"], at["value"])

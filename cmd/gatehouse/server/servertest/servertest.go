@@ -80,6 +80,7 @@ type Options struct {
 	Env    map[string]string
 	Clock  *storagetest.Clock
 	Path   string // the issuer's path
+	Host   string // of the URL; by default 127.0.0.1, which has no passkeys
 	// OwnKeys creates signing keys instead of using those of earlier servers.
 	OwnKeys bool
 }
@@ -90,8 +91,12 @@ func Start(t testing.TB, db string, o Options) *Server {
 	collectLess()
 	listener, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:0")
 	storagetest.Must(t, err)
+	address := listener.Addr().String()
+	if o.Host != "" {
+		address = strings.Replace(address, "127.0.0.1", o.Host, 1)
+	}
 	s := &Server{
-		T: t, URL: "http://" + listener.Addr().String() + o.Path, DB: db, Clock: o.Clock, Log: &Buffer{}, Issuer: o.Issuer,
+		T: t, URL: "http://" + address + o.Path, DB: db, Clock: o.Clock, Log: &Buffer{}, Issuer: o.Issuer,
 		env: o.Env,
 	}
 	if s.Clock == nil {
