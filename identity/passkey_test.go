@@ -183,6 +183,7 @@ func TestPasskeyFailuresLookTheSame(t *testing.T) {
 			"unknown credential": unknown.Get(request()),
 			"altered":            bytes.Replace(valid, []byte(`"signature":"M`), []byte(`"signature":"N`), 1),
 			"another origin":     changed(func(a *passkeytest.Authenticator) { a.Origin = "https://evil.test" }),
+			"a long origin":      changed(func(a *passkeytest.Authenticator) { a.Origin = strings.Repeat("ü", 5000) }),
 			"another RP ID":      changed(func(a *passkeytest.Authenticator) { a.RPID = "example.com" }),
 			"no UV":              changed(func(a *passkeytest.Authenticator) { a.NoUV = true }),
 			"another handle":     changed(func(a *passkeytest.Authenticator) { a.SetHandle(make([]byte, 32)) }),
@@ -204,8 +205,21 @@ func TestPasskeyFailuresLookTheSame(t *testing.T) {
 		if err != nil || rows != int64(len(failures)+1) {
 			t.Errorf("%d failed sign-ins are in the audit log, %v, want %d", rows, err, len(failures)+1)
 		}
+		p.wantShortReasons(t)
 		p.wantWait(ctx, t, a, 20-len(failures)-1)
 	})
+}
+
+// wantShortReasons fails the test if what a browser sent makes a row of the audit log long.
+func (p *passkeyUsers) wantShortReasons(t *testing.T) {
+	t.Helper()
+	rows, err := p.store.Audit.Rows(t.Context(), audit.Filter{Event: audit.UserSignInFailed, Limit: 100})
+	storagetest.Must(t, err)
+	for _, row := range rows {
+		if len(row.Detail) > 500 {
+			t.Errorf("the reason of a failure has %d bytes, want at most 500: %s", len(row.Detail), row.Detail)
+		}
+	}
 }
 
 // wantWait fails the test unless a valid passkey must wait after n more failures.

@@ -106,7 +106,7 @@ func (p *passkeyPages) wantNotices(changes ...string) {
 }
 
 // TestPasskeysOnAccountPage adds, renames and removes passkeys over HTTP (PE4, PE8), and serves the related origins
-// (PE7).
+// (PE7) and the sign-in page that offers passkeys by autofill (PE2).
 func TestPasskeysOnAccountPage(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
@@ -139,6 +139,9 @@ func TestPasskeysOnAccountPage(t *testing.T) {
 			t.Errorf("after the passkey was removed: %d %s, want none", page.Status, page.Text())
 		}
 		p.wantNotices(audit.PasskeyCreated, audit.PasskeyRenamed, audit.PasskeyDeleted)
+		if p.Browser().Open("/login").Attribute("autocomplete") != "username webauthn" {
+			t.Error("the sign-in page does not offer passkeys by autofill")
+		}
 		p.wantRelatedOrigins()
 	})
 }

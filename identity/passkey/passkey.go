@@ -351,11 +351,21 @@ func (o owner) WebAuthnDisplayName() string { return o.user.Username }
 // WebAuthnCredentials returns the passkeys.
 func (o owner) WebAuthnCredentials() []webauthn.Credential { return o.credentials }
 
+// maxCause is how long the cause of a failure can be: some have what the browser sent.
+const maxCause = 300
+
 // cause returns an error of the library with its details, which it omits from the message.
 func cause(err error) error {
 	var detailed *protocol.Error
-	if errors.As(err, &detailed) && detailed.DevInfo != "" {
-		return fmt.Errorf("%s: %s", detailed.Details, detailed.DevInfo)
+	if !errors.As(err, &detailed) {
+		return err
 	}
-	return err
+	text := detailed.Details
+	if detailed.DevInfo != "" {
+		text += ": " + detailed.DevInfo
+	}
+	if len(text) > maxCause {
+		text = strings.ToValidUTF8(text[:maxCause], "") + "…"
+	}
+	return errors.New(text)
 }
