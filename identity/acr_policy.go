@@ -91,6 +91,13 @@ func StrongestACR(f storage.Factors) string {
 	return ""
 }
 
+// StrongestPasswordACR returns the strongest acr that a user with the factors can sign in with on the form for the
+// password, without a passkey.
+func StrongestPasswordACR(f storage.Factors) string {
+	f.Passkeys, f.HardwarePasskeys = 0, 0
+	return StrongestACR(f)
+}
+
 // StrongestACR returns the strongest acr that the user can sign in with.
 func (u *Users) StrongestACR(ctx context.Context, userID string) (string, error) {
 	f, err := u.store.Factors(ctx, userID)

@@ -130,6 +130,22 @@ func (a *AuthorizationRequest) IsStepUp(in DecisionInput, now time.Time) bool {
 		a.authenticationStep(in) == Login
 }
 
+// PrefersPasskey reports whether the sign-in page should lead with passkeys before a user is signed in: no password is
+// enough for users who have a passkey.
+func (a *AuthorizationRequest) PrefersPasskey() bool {
+	return !identity.ACRSatisfies(identity.ACRSecondFactor, a.RequiredACR) ||
+		len(a.ACRValues) > 0 && a.requestedACR(identity.ACRSecondFactor) == ""
+}
+
+// NeedsPasskey reports whether the candidate must sign in with a passkey: after a sign-in with a password, which
+// reaches the class byPassword, the sign-in page would be the next step again.
+func (a *AuthorizationRequest) NeedsPasskey(in DecisionInput, byPassword string) bool {
+	signedIn := *in.Candidate
+	signedIn.Session.ACR = byPassword
+	in.Candidate = &signedIn
+	return a.authenticationStep(in) == Login
+}
+
 // SignInACR returns the acr that the sign-in of a user must have who can reach in.StrongestACR: the required one, or
 // the most preferred requested one within reach. It returns "" when any sign-in is enough.
 func (a *AuthorizationRequest) SignInACR(in DecisionInput) string {

@@ -2,12 +2,14 @@ package oauth_test
 
 import (
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
 	"gatehouse/cmd/gatehouse/server/servertest"
 	"gatehouse/identity"
 	"gatehouse/oauth"
+	"gatehouse/storage"
 	"gatehouse/storage/storagetest"
 )
 
@@ -58,6 +60,64 @@ var stepUpPages = []servertest.Requirement{
 			s.Clock.Advance(10 * time.Minute)
 			wantStepUp("an old session", false, "acr_values", "2")
 		}),
+	servertest.Req("PE18d", "[decision 72](decisions/0072-step-up-of-requests.md)",
+		"where a passkey is required, the sign-in page leads with it; a user who has one and signed in with the password "+
+			"reads that this is not enough, and gets no form for it",
+		func(t *testing.T, s *servertest.Server) {
+			u := s.User("alice")
+			s = s.StartAnotherWith("GATEHOUSE_ISSUER=http://localhost:8080") // passkeys need a name
+			addPasskey(s, u)
+			c, b := s.RelyingParty(`"gatehouse_required_acr":"phr"`), s.Browser()
+			leads := func(p servertest.Page) bool {
+				key, name := strings.Index(p.Body, "data-passkey-sign-in"), strings.Index(p.Body, `id="username"`)
+				return key > 0 && key < name
+			}
+			p := b.Authorize(c, "scope", "openid")
+			if !leads(p) || !strings.Contains(p.Text(), "prefers that you sign in with a passkey") {
+				t.Errorf("the sign-in page: %s, want the passkey first", p.Text())
+			}
+			wantOnly := func(name string, p servertest.Page, only bool) {
+				t.Helper()
+				wantPage(t, p, "/login?", "Sign in again")
+				if strings.Contains(p.Text(), "A passkey is required") != only ||
+					strings.Contains(p.Body, `id="password"`) == only {
+					t.Errorf("%s: %s, want the passkey only: %v", name, p.Text(), only)
+				}
+			}
+			p = b.SignIn(p, "alice")
+			wantOnly("after the password", p, true)
+			form := p.Fields()
+			form.Set("passkey", "{}")
+			failed := b.Submit("/login", form)
+			if failed.Status != http.StatusUnauthorized || strings.Contains(failed.Text(), "with your password") {
+				t.Errorf("a passkey that is refused: %d %s, want 401 without the password", failed.Status, failed.Text())
+			}
+			other := b.Open("/login?another=1&request=" + form.Get("request"))
+			if !leads(other) {
+				t.Errorf("for another account: %s, want the form", other.Text())
+			}
+			c = s.RelyingParty()
+			acr := func(values string) servertest.Page {
+				return b.Authorize(c, "scope", "openid", "acr_values", values)
+			}
+			wantOnly("a requested passkey", acr("phr"), true)
+			wantOnly("a second factor, which the user does not have", acr("2"), true)
+			wantOnly("any sign-in", b.Authorize(c, "scope", "openid", "prompt", "login"), false)
+			authenticator := s.TOTP(u)
+			p = acr("phr 2")
+			wantOnly("a passkey or a second factor", p, false)
+			p = b.Follow(b.SubmitFactor(b.BeginSignIn(p, "alice"), authenticator.Code()))
+			wantPage(t, p, "/consent", "")
+		}),
+}
+
+// addPasskey gives the user a passkey that is never used.
+func addPasskey(s *servertest.Server, u storage.User) {
+	s.T.Helper()
+	storagetest.Must(s.T, s.Store.CreatePasskey(s.T.Context(), storage.Passkey{
+		ID: u.ID, UserID: u.ID, CredentialID: []byte(u.ID), PublicKey: []byte("key"), Attestation: "none", Name: "Key",
+		UserVerified: true, Discoverable: true, BackupEligible: true, CreatedAt: s.Clock.Now(),
+	}))
 }
 
 // TestStepUpIsOnlyForACR covers GX48: any other reason for the sign-in page requires the whole sign-in.

@@ -136,6 +136,8 @@ if (window.PublicKeyCredential && navigator.credentials) {
     const publicKey = () => requestOptions(JSON.parse(form.dataset.passkeyGet));
     let autofill = new AbortController();
     button.hidden = false;
+    for (const e of form.querySelectorAll("[data-passkey-missing]")) e.hidden = true;
+    if ("first" in button.dataset) button.focus();
     button.addEventListener("click", () => {
       autofill.abort();
       navigator.credentials.get({ publicKey: publicKey() }).then((c) => send(form, c)).catch(stay);

@@ -31,6 +31,8 @@ type loginPage struct {
 	Codes                                 bool // users can sign in with a code in an email
 	SignedInAs                            string
 	To, Passkey, UnknownPasskey           string // Passkey: request options, as JSON
+	PasskeyFirst                          bool   // the request is for a passkey, which some users may not have
+	PasskeyOnly                           bool   // the user has a passkey, and a password is not enough
 }
 
 // ShowLogin serves GET /login: for an authorization request, or for the account pages.
@@ -90,6 +92,7 @@ type loginAttempt struct {
 	unknownPasskey             string // what the browser signals to password managers, as JSON
 	another                    bool   // the user wants to sign in with an account that is not signed in
 	again                      bool   // the current user must sign in again, for an account page
+	passkeyFailed              bool   // the problem is that the passkey was not accepted
 }
 
 // newLoginAttempt reads the parameters of the sign-in page and of its form.
@@ -122,10 +125,13 @@ func (p *Pages) renderLogin(w http.ResponseWriter, r *http.Request, attempt logi
 		case attempt.again:
 			data.Again, data.Reauthenticate, data.Username = true, true, user.User.Username
 			data.Self = page.SignInAgain(page.AccountPath(attempt.to))
+			if data.PasskeyOnly, err = p.accountNeedsPasskey(r, user, attempt.to); err != nil {
+				return err
+			}
 		default:
 			data.SignedInAs = userName(user)
 		}
-		return p.pages.Render(w, attempt.status, "login", data)
+		return p.writeLogin(w, r, attempt, data)
 	}
 	a, err := p.resume(r, attempt.request, browser, false)
 	if err != nil {
@@ -136,15 +142,32 @@ func (p *Pages) renderLogin(w http.ResponseWriter, r *http.Request, attempt logi
 	if err != nil {
 		return err
 	}
-	data.OtherUsers = len(users) > 0 && a.RequiredSubject == ""
+	data.OtherUsers, data.PasskeyFirst = len(users) > 0 && a.RequiredSubject == "", a.PrefersPasskey()
 	if !attempt.another {
 		if user := p.oauth.SelectSubject(a, users); user != nil {
 			data.Reauthenticate = true
 			data.Username = cmp.Or(data.Username, user.User.Username)
+			if data.PasskeyOnly, err = p.requestNeedsPasskey(r, a, user); err != nil {
+				return err
+			}
 		}
 		data.Username = cmp.Or(data.Username, a.LoginHint)
 	}
 	page.AllowFormRedirects(w.Header())
+	return p.writeLogin(w, r, attempt, data)
+}
+
+// writeLogin writes the page. Where the server has no passkeys, it cannot lead with them.
+func (p *Pages) writeLogin(w http.ResponseWriter, r *http.Request, attempt loginAttempt, data loginPage) error {
+	data.PasskeyOnly = data.PasskeyOnly && data.Passkey != ""
+	data.PasskeyFirst = data.PasskeyFirst && data.Passkey != "" && !data.PasskeyOnly
+	if attempt.passkeyFailed {
+		key := "login.passkey_failed"
+		if data.PasskeyOnly {
+			key = "login.passkey_only.failed"
+		}
+		data.Problem = p.pages.Text(r, key)
+	}
 	return p.pages.Render(w, attempt.status, "login", data)
 }
 
@@ -209,7 +232,7 @@ func (p *Pages) loginFailed(w http.ResponseWriter, r *http.Request, attempt logi
 	var throttled *identity.ThrottledError
 	switch {
 	case errors.As(err, new(*identity.PasskeyError)):
-		attempt.status, attempt.problem = http.StatusUnauthorized, p.pages.Text(r, "login.passkey_failed")
+		attempt.status, attempt.passkeyFailed = http.StatusUnauthorized, true
 	case errors.Is(err, identity.ErrInvalidCredentials):
 		attempt.status, attempt.problem = http.StatusUnauthorized, p.pages.Text(r, "login.incorrect")
 	case errors.As(err, &throttled):
