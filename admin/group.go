@@ -85,7 +85,7 @@ func (a *Admin) UpdateGroup(ctx context.Context, name string, c GroupChanges) er
 			return fmt.Errorf("required_acr: %w", err)
 		}
 	}
-	return a.store.UpdateGroup(ctx, name, func(g *storage.Group) {
+	return a.store.UpdateGroup(ctx, name, func(g *storage.Group) error {
 		if c.Description != nil {
 			g.Description = *c.Description
 		}
@@ -98,6 +98,11 @@ func (a *Admin) UpdateGroup(ctx context.Context, name string, c GroupChanges) er
 				g.EnrolUntil = c.EnrolUntil
 			}
 		}
+		if g.RequiredACR == "" && c.EnrolUntil != nil && !c.EnrolUntil.IsZero() {
+			return errors.New("--enrol-until has no effect on a group that requires no factor; " +
+				"add --required-acr mfa or --required-acr phr")
+		}
+		return nil
 	})
 }
 

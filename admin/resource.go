@@ -185,7 +185,9 @@ func (c ResourceChanges) applyGroups(ctx context.Context, tx *storage.Store, r *
 			return err
 		}
 	}
-	r.ClaimGroups = *c.ClaimGroups
+	if r.ClaimGroups = *c.ClaimGroups; len(r.ClaimGroups) > 0 && !r.GroupsClaim {
+		return errors.New("--claim-group has no effect on a resource without --groups-claim; add it")
+	}
 	return nil
 }
 

@@ -98,8 +98,9 @@ func TestACRPolicyCombinesRequirements(t *testing.T) {
 		"a": {RequiredACR: "phr", EnrolUntil: &soon}, "b": {RequiredACR: "2", EnrolUntil: &later}, "c": {},
 	} {
 		storagetest.Must(t, store.CreateGroup(ctx, storage.Group{Name: name, CreatedAt: clock.Now()}))
-		storagetest.Must(t, store.UpdateGroup(ctx, name, func(u *storage.Group) {
+		storagetest.Must(t, store.UpdateGroup(ctx, name, func(u *storage.Group) error {
 			u.RequiredACR, u.EnrolUntil = g.RequiredACR, g.EnrolUntil
+			return nil
 		}))
 		storagetest.Must(t, store.AddGroupMembers(ctx, name, []string{u.ID}))
 	}

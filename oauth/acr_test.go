@@ -296,8 +296,9 @@ var userPolicy = []servertest.Requirement{
 			u := s.User("alice")
 			addToGroups(s, u, "staff", "finance")
 			until := s.Clock.Now().Add(time.Hour)
-			storagetest.Must(t, s.Store.UpdateGroup(t.Context(), "staff", func(g *storage.Group) {
+			storagetest.Must(t, s.Store.UpdateGroup(t.Context(), "staff", func(g *storage.Group) error {
 				g.RequiredACR, g.EnrolUntil = "2", &until
+				return nil
 			}))
 			c := s.RelyingParty()
 			b := s.Browser()
@@ -320,7 +321,10 @@ var userPolicy = []servertest.Requirement{
 				t.Errorf("after the date: %s", p.Text())
 			}
 			b.Authorize(c, "scope", "openid", "prompt", "none").WantRedirectError(t, s, "login_required")
-			storagetest.Must(t, s.Store.UpdateGroup(t.Context(), "finance", func(g *storage.Group) { g.RequiredACR = "phr" }))
+			storagetest.Must(t, s.Store.UpdateGroup(t.Context(), "finance", func(g *storage.Group) error {
+				g.RequiredACR = "phr"
+				return nil
+			}))
 			wantPage(t, b.Authorize(c, "scope", "openid"), "/enrol", "requires a passkey")
 		}),
 	servertest.Req("PE18c", decision62,

@@ -117,8 +117,9 @@ func (s *Store) GroupRequirements(ctx context.Context) (map[string]Group, error)
 		func(c *cache, v map[string]Group) { c.groups = v })
 }
 
-// UpdateGroup calls change with the stored group and stores its description and requirement, or returns ErrNotFound.
-func (s *Store) UpdateGroup(ctx context.Context, name string, change func(g *Group)) error {
+// UpdateGroup calls change with the stored group and stores its description and requirement. It returns ErrNotFound, or
+// the error of change.
+func (s *Store) UpdateGroup(ctx context.Context, name string, change func(g *Group) error) error {
 	e := groupEvent(audit.GroupUpdated, name, "")
 	return db.Wrap("update group", s.changeShared(ctx, e, func(tx *Store) error {
 		g, err := db.Take[Group](ctx, tx.Write, "name = ?", name)
@@ -126,7 +127,10 @@ func (s *Store) UpdateGroup(ctx context.Context, name string, change func(g *Gro
 			return err
 		}
 		before := g.RequiredACR
-		if change(&g); g.RequiredACR == "" {
+		if err := change(&g); err != nil {
+			return err
+		}
+		if g.RequiredACR == "" {
 			g.EnrolUntil = nil
 		}
 		if before != "" || g.RequiredACR != "" {

@@ -216,7 +216,7 @@ func TestChangesRecordTheirEvent(t *testing.T) {
 			{audit.ResourceCreated, func() error { return f.CreateResource(ctx, api) }},
 			{audit.ResourceUpdated, func() error { return f.UpdateResource(ctx, api.Identifier, unchanged[storage.Resource]) }},
 			{audit.GroupCreated, func() error { return f.CreateGroup(ctx, storage.Group{Name: "g", CreatedAt: now}) }},
-			{audit.GroupUpdated, func() error { return f.UpdateGroup(ctx, "g", func(*storage.Group) {}) }},
+			{audit.GroupUpdated, func() error { return f.UpdateGroup(ctx, "g", func(*storage.Group) error { return nil }) }},
 			{audit.EnrolmentPostponed, func() error { return f.PostponeEnrolment(ctx, user, b.ID) }},
 			{audit.GroupMemberAdded, func() error { return f.AddGroupMembers(ctx, "g", []string{user}) }},
 			{audit.RoleCreated, func() error { return f.CreateRole(ctx, role) }},

@@ -126,8 +126,9 @@ func (w *pageWalk) enrolPages(u storage.User) {
 	ctx, until := w.T.Context(), w.Clock.Now().Add(24*time.Hour)
 	group := "enrol-" + w.language
 	storagetest.Must(w.T, w.Store.CreateGroup(ctx, storage.Group{Name: group}))
-	storagetest.Must(w.T, w.Store.UpdateGroup(ctx, group, func(g *storage.Group) {
+	storagetest.Must(w.T, w.Store.UpdateGroup(ctx, group, func(g *storage.Group) error {
 		g.RequiredACR, g.EnrolUntil = identity.ACRSecondFactor, &until
+		return nil
 	}))
 	storagetest.Must(w.T, w.Store.AddGroupMembers(ctx, group, []string{u.ID}))
 	terms := w.show("terms/account", w.b.SignIn(w.b.Open("/login?to=account"), u.Username), "will be signed out")
