@@ -103,6 +103,18 @@ func (l *Log) RecordExport(ctx context.Context, f Filter, rows int64) error {
 const accountCondition = `user_id <> '' AND event NOT IN ('access_token.issued', 'code.issued', 'code.redeemed',
 	'refresh_token.rotated')`
 
+// maxStatements is how many statements about the events of a page are read: there is one for each event, unless a user
+// sends a form several times.
+const maxStatements = 1000
+
+// Statements returns the newest events in which a user stated, in a time, whether they caused events of their account.
+func (l *Log) Statements(ctx context.Context, userID string, from, until time.Time) ([]Row, error) {
+	out, err := db.ListLimit[Row](ctx, l.db.Read, maxStatements, "at DESC, id DESC",
+		accountCondition+" AND user_id = ? AND at >= ? AND at < ? AND event IN (?, ?)",
+		userID, db.Millis(from), db.Millis(until), ActivityConfirmed, ActivityReported)
+	return out, db.Wrap("list statements about events", err)
+}
+
 // AccountRows returns the newest events of a user's account, newest first, without those of tokens. before is the time
 // of the last row of the previous page, or zero.
 func (l *Log) AccountRows(ctx context.Context, userID string, before time.Time, limit int) ([]Row, error) {

@@ -75,13 +75,9 @@ func (p *Pages) activity(
 	if len(rows) == limit {
 		next = rows[limit-1].At
 	}
-	decided := map[string]string{} // by the id of the event: the type of the event that has the user's statement
-	for _, row := range rows {
-		var detail struct{ Confirmed, Reported string }
-		if row.Event == audit.ActivityConfirmed || row.Event == audit.ActivityReported {
-			_ = json.Unmarshal([]byte(row.Detail), &detail) // no statement without an id
-			decided[detail.Confirmed+detail.Reported] = row.Event
-		}
+	decided, err := p.statements(r, user, rows)
+	if err != nil {
+		return nil, next, err
 	}
 	now := p.store.Now()
 	for _, row := range rows {
@@ -101,6 +97,27 @@ func (p *Pages) activity(
 		})
 	}
 	return views, next, nil
+}
+
+// statements returns what the user has stated about events of the account, on any page: the type of the event with the
+// statement, by the id of the event that it is about. A report prevails over a confirmation.
+func (p *Pages) statements(
+	r *http.Request, user *identity.SignedInUser, events []audit.Row,
+) (map[string]string, error) {
+	stated := map[string]string{}
+	if len(events) == 0 {
+		return stated, nil
+	}
+	rows, err := p.store.Audit.Statements(r.Context(), user.User.ID,
+		events[len(events)-1].At, events[0].At.Add(decidableFor+24*time.Hour)) // the form may have been open for a day
+	for _, row := range rows {
+		var detail struct{ Confirmed, Reported string }
+		_ = json.Unmarshal([]byte(row.Detail), &detail) // no statement without an id
+		if id := detail.Confirmed + detail.Reported; stated[id] != audit.ActivityReported {
+			stated[id] = row.Event
+		}
+	}
+	return stated, err
 }
 
 // decidableFor is how long users can state whether they caused an event.
