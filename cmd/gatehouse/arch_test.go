@@ -91,7 +91,9 @@ var allowedImports = []struct {
 	{"admin/importer", []string{
 		"storage", "identity/passwordhash", "identity", "oauth/protocol", "oauth/client", "admin",
 	}},
-	{"web/page", []string{"templates", "message", "oauth/redirect", "storage/reqevent", "oauth/protocol"}},
+	{"web/page", []string{
+		"templates", "message", "oauth/redirect", "storage/reqevent", "identity", "oauth/protocol",
+	}},
 	{"web/interaction", []string{
 		"ratelimit", "oauth/params", "oauth/redirect", "storage/reqevent", "storage", "identity", "oauth/protocol",
 		"oauth/logout", "oauth", "web/page",

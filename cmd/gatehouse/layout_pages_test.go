@@ -88,6 +88,7 @@ func (w *pageWalk) signInPages(u storage.User) {
 	w.T.Helper()
 	login := w.show("login", w.b.Authorize(w.app, "scope", "openid "+w.scope, "login_hint", u.Email), "to continue to")
 	w.submit("login/incorrect", login, "/login", "is incorrect", "username", u.Email, "password", "x")
+	w.show("login/passkey_first", w.b.Authorize(w.strict, "scope", "openid "+w.scope), "prefers that you sign in with")
 	w.open("login/account", "/login?to=account", "to see your connected apps")
 	w.show("login/expired", w.b.Submit("/login", url.Values{"username": {"x"}}), "open for too long")
 	code := w.open("login_code", "/login/code?request="+login.Fields().Get("request"), "Enter your username or email")
@@ -116,6 +117,7 @@ func (w *pageWalk) requestPages(u storage.User, app servertest.TOTP) {
 	w.show("consent/more", w.b.Authorize(w.app, "scope", "openid "+w.scope+" "+w.moreScope), "this app can also")
 	w.show("login/reauthenticate", w.b.Authorize(w.app, append(request, "prompt", "login")...), "Sign in again")
 	w.show("no_access", w.b.Authorize(w.limited, request...), "You do not have access to")
+	w.show("login/passkey_only", w.b.Authorize(w.strict, request...), "A passkey is required")
 	w.show("error/form", w.b.Submit("/account/profile", url.Values{}), "no longer valid")
 }
 
@@ -132,10 +134,11 @@ func (w *pageWalk) enrolPages(u storage.User) {
 	}))
 	storagetest.Must(w.T, w.Store.AddGroupMembers(ctx, group, []string{u.ID}))
 	terms := w.show("terms/account", w.b.SignIn(w.b.Open("/login?to=account"), u.Username), "will be signed out")
-	w.submit("account/empty", terms, "/terms", "No app has access to your account", "decision", "accept")
+	later := w.submit("enrol/account", terms, "/terms", "Add it now, and you are prepared", "decision", "accept")
+	w.show("enrol/later", w.b.Authorize(w.app, "scope", "openid "+w.scope), "Add it now, and you are prepared")
+	w.submit("account/empty", later, "/enrol", "No app has access to your account", "decision", "later")
 	w.open("clients/empty", "/account/apps", "No app has access to your account")
 	w.open("security/empty", "/account/security", "You have no passkeys")
-	w.show("enrol/later", w.b.Authorize(w.app, "scope", "openid "+w.scope), "Add it now, and you are prepared")
 	w.show("enrol", w.b.Authorize(w.strict, "scope", "openid "+w.scope), "Your organization requires a passkey")
 }
 

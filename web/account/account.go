@@ -23,6 +23,7 @@ const (
 	sessionsPath = "/account/sessions"
 	profilePath  = "/account/profile"
 	activityPath = "/account/activity"
+	signOutPath  = "/account/sign-out"
 )
 
 // Pages are the account pages.
@@ -52,17 +53,26 @@ func New(
 // ShowHome serves GET /.
 func (p *Pages) ShowHome(http.ResponseWriter, *http.Request) error { return page.RedirectTo(homePath) }
 
-// currentUser returns the current user of the browser, or a redirect to the sign-in page when there is none.
+// currentUser returns the current user of the browser, or a redirect to the sign-in page when there is none, or to what
+// the user must do first. Users who lack a factor can add it on the page of security, and every user can sign out.
 func (p *Pages) currentUser(r *http.Request) (*identity.SignedInUser, error) {
 	user, err := p.users.CurrentUser(r)
 	if err != nil {
 		return nil, err
 	}
+	path := page.WithRequest(r.URL.Path, page.RequestOf(r))
 	if user == nil {
-		return nil, page.RedirectTo(page.SignIn(r.URL.Path))
+		return nil, page.RedirectTo(page.SignIn(path))
 	}
-	if p.users.MustAcceptTerms(user.User) {
-		return nil, page.RedirectTo("/terms")
+	step, _, err := p.users.AccountStep(r.Context(), user)
+	if err != nil {
+		return nil, err
+	}
+	isSecurity := r.URL.Path == securityPath || strings.HasPrefix(r.URL.Path, securityPath+"/")
+	if r.URL.Path != signOutPath && (step != identity.AccountEnrol || !isSecurity) {
+		if err := page.BeforeAccount(step, path); err != nil {
+			return nil, err
+		}
 	}
 	return user, p.users.TouchSession(r, user)
 }

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
-	"regexp"
 
 	"gatehouse/identity"
 	"gatehouse/storage"
@@ -54,18 +53,6 @@ func (p *Pages) ShowSecurity(w http.ResponseWriter, r *http.Request) error {
 	return p.renderSecurity(w, r, user, http.StatusOK, securityPage{})
 }
 
-var requestID = regexp.MustCompile(`^[0-9A-Za-z_-]{1,64}$`)
-
-// requestOf returns the id of the authorization request for which the user adds a factor, or "". Its page checks that
-// it belongs to this browser.
-func requestOf(r *http.Request) string {
-	id := r.URL.Query().Get("request")
-	if !requestID.MatchString(id) {
-		return ""
-	}
-	return id
-}
-
 // renderSecurity shows the page with what data has already.
 func (p *Pages) renderSecurity(
 	w http.ResponseWriter, r *http.Request, user *identity.SignedInUser, status int, data securityPage,
@@ -73,10 +60,9 @@ func (p *Pages) renderSecurity(
 	if data.accountLayout, err = p.newLayout(r, user, securityPath, "security.title"); err != nil {
 		return err
 	}
-	data.FormToken, data.SignInAgain = p.formToken(user, "security", ""), page.SignInAgain(securityPath)
-	if data.Request = requestOf(r); data.Request != "" {
-		data.Query = "?request=" + data.Request
-	}
+	data.FormToken, data.Request = p.formToken(user, "security", ""), page.RequestOf(r)
+	data.Query = page.WithRequest("", data.Request)
+	data.SignInAgain = page.SignInAgain(page.WithRequest(securityPath, data.Request))
 	if data.Factors, err = p.users.Factors(r.Context(), user.User.ID); err != nil {
 		return err
 	}
@@ -135,7 +121,7 @@ func (p *Pages) ChangeSecurity(w http.ResponseWriter, r *http.Request) error {
 	if ok, err := p.users.MayChangeAccount(r.Context(), user, f); err != nil {
 		return err
 	} else if !ok {
-		return page.RedirectTo(page.SignInAgain(securityPath))
+		return page.RedirectTo(page.SignInAgain(page.WithRequest(securityPath, page.RequestOf(r))))
 	}
 	change, ok := securityChanges[r.PathValue("action")]
 	if !ok {
@@ -153,7 +139,7 @@ func (p *Pages) ChangeSecurity(w http.ResponseWriter, r *http.Request) error {
 		}
 		data.Problem = p.pages.Text(r, key)
 	case notice != "":
-		if request := requestOf(r); request != "" {
+		if request := page.RequestOf(r); request != "" {
 			notice += "&request=" + request
 		}
 		return page.RedirectTo(securityPath + "?" + notice)

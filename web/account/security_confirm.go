@@ -41,7 +41,7 @@ func (p *Pages) ConfirmSecurity(w http.ResponseWriter, r *http.Request) error {
 	if data.accountLayout, err = p.newLayout(r, user, securityPath, "security.title"); err != nil {
 		return err
 	}
-	if request := requestOf(r); request != "" {
+	if request := page.RequestOf(r); request != "" {
 		data.Query = "?request=" + request
 	}
 	text := func(key string, values ...any) string { return p.pages.Text(r, key, values...) }

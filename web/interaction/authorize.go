@@ -82,9 +82,9 @@ func (p *Pages) continueRequest(w http.ResponseWriter, r *http.Request, a *oauth
 	case oauth.Login:
 		return page.RedirectTo("/login?request=" + a.ID)
 	case oauth.Terms:
-		return page.RedirectTo(termsPath + "?request=" + a.ID)
+		return page.RedirectTo(page.TermsPath + "?request=" + a.ID)
 	case oauth.Enrol:
-		return page.RedirectTo("/enrol?request=" + a.ID)
+		return page.RedirectTo(page.EnrolPath + "?request=" + a.ID)
 	case oauth.SelectAccount:
 		return page.RedirectTo("/select?request=" + a.ID)
 	case oauth.NoAccess:

@@ -11,9 +11,6 @@ import (
 	"gatehouse/web/page"
 )
 
-// termsPath is the page of a user who has not accepted the current terms of use.
-const termsPath = "/terms"
-
 type termsPage struct {
 	page.Layout
 	clientView

@@ -2,6 +2,7 @@ package interaction_test
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -12,6 +13,7 @@ import (
 
 // TestChangedTermsMustBeAccepted covers PE30: after the version of the terms changed, neither an app nor the account
 // pages work before the user accepts it, also with prompt=none, in another tab or with the form of an earlier version.
+// Users who do not accept it get their data and delete their account.
 func TestChangedTermsMustBeAccepted(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
@@ -63,6 +65,7 @@ func TestChangedTermsMustBeAccepted(t *testing.T) {
 		}
 		b.Server = changed
 		wantTerms("the account pages after a change", b.Open("/account"))
+		wantOwnData(t, b)
 		if p := submit(b, b.Open("/terms"), "/terms", "decision", "cancel"); p.Status != http.StatusSeeOther ||
 			!strings.HasSuffix(p.Header.Get("Location"), "/signed-out") {
 			t.Errorf("cancel on the account pages: %d %s, want signed out", p.Status, p.Header.Get("Location"))
@@ -70,5 +73,23 @@ func TestChangedTermsMustBeAccepted(t *testing.T) {
 		if p := b.Open("/account"); !strings.Contains(p.Header.Get("Location"), "/login") {
 			t.Errorf("the account pages: %d %s, want the sign-in page", p.Status, p.Header.Get("Location"))
 		}
+		p := submit(b, b.SignIn(b.Open("/login?then=delete"), "alice"), "/account/delete")
+		if !strings.Contains(p.Text(), "Your account will be deleted") {
+			t.Errorf("the deletion before the terms are accepted: %d %s, want it scheduled", p.Status, p.Text())
+		}
 	})
+}
+
+// wantOwnData checks that a user who has not accepted the terms reaches the export and the deletion.
+func wantOwnData(t *testing.T, b *servertest.Browser) {
+	t.Helper()
+	links := b.Open("/terms").Links()
+	for _, path := range []string{"/account/export", "/account/delete"} {
+		if p := b.Open(path); !slices.Contains(links, path) || p.Fields().Get("form_token") == "" {
+			t.Errorf("%s before the terms are accepted: %d %s, want the form, and a link to it", path, p.Status, p.Text())
+		}
+	}
+	if p := submit(b, b.Open("/account/export"), "/account/export"); p.JSON["user"] == nil {
+		t.Errorf("the export before the terms are accepted: %d %s, want the data", p.Status, p.Body)
+	}
 }

@@ -18,6 +18,8 @@ import (
 type accountPage struct {
 	path, title, lead, submit string
 	recent                    bool // the sign-in must be recent, whatever the form requires
+	// Users reach it who have neither accepted the current terms nor added a required factor: their data is theirs.
+	always bool
 }
 
 var (
@@ -30,11 +32,11 @@ var (
 	}
 	exportPage = accountPage{
 		path: "/account/export", title: "flow.export.title", lead: "flow.export.lead", submit: "flow.export.submit",
-		recent: true,
+		recent: true, always: true,
 	}
 	deletePage = accountPage{
 		path: "/account/delete", title: "flow.delete.title", lead: "flow.delete.lead", submit: "flow.delete.submit",
-		recent: true,
+		recent: true, always: true,
 	}
 )
 
@@ -59,23 +61,33 @@ func (p *Pages) ShowDelete(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (p *Pages) show(w http.ResponseWriter, r *http.Request, a accountPage) error {
-	user, err := p.currentUser(r)
+	user, err := p.currentUser(r, a)
 	if err != nil {
 		return err
 	}
 	return p.renderAccount(w, r, a, user, nil)
 }
 
-// currentUser returns the current user of the browser, or a redirect to the sign-in page when there is none.
-func (p *Pages) currentUser(r *http.Request) (*identity.SignedInUser, error) {
+// currentUser returns the current user of the browser, or a redirect to the sign-in page when there is none, or to what
+// the user must do before the page.
+func (p *Pages) currentUser(r *http.Request, a accountPage) (*identity.SignedInUser, error) {
 	user, err := p.users.CurrentUser(r)
-	if err == nil && user == nil {
-		err = page.RedirectTo(page.SignIn(r.URL.Path))
+	if err != nil {
+		return nil, err
 	}
-	if err == nil && p.users.MustAcceptTerms(user.User) {
-		user, err = nil, page.RedirectTo("/terms")
+	if user == nil {
+		return nil, page.RedirectTo(page.SignIn(r.URL.Path))
 	}
-	return user, err
+	step, _, err := p.users.AccountStep(r.Context(), user)
+	if err != nil {
+		return nil, err
+	}
+	if step == identity.AccountSignIn || !a.always {
+		if err := page.BeforeAccount(step, a.path); err != nil {
+			return nil, err
+		}
+	}
+	return user, nil
 }
 
 // renderAccount writes the page, with what is wrong with the values that were entered.
@@ -145,7 +157,7 @@ func (p *Pages) readAccountForm(r *http.Request, a accountPage) (*identity.Signe
 	if err != nil {
 		return nil, nil, err
 	}
-	user, err := p.currentUser(r)
+	user, err := p.currentUser(r, a)
 	if err == nil && form.Get("token") != user.Session.ID {
 		err = &page.Error{Status: http.StatusForbidden, Key: "error.form", Link: p.pages.Path(a.path)}
 	}
