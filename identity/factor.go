@@ -87,8 +87,8 @@ func (u *Users) openEnrolment(user storage.User, token string) (totp.Key, time.T
 }
 
 // ConfirmTOTP makes the TOTP authenticator of an enrolment a factor of the user, in place of another, when the user
-// entered a code of it. A recent session then has both factors, as raise describes. It returns ErrIncorrectCode or
-// ErrExpired.
+// entered a code of it. A recent session then has both factors, as raise describes. It returns ErrIncorrectCode, or
+// ErrExpired also when the session of the user has ended.
 func (u *Users) ConfirmTOTP(w http.ResponseWriter, r *http.Request, user *SignedInUser, token, code string) error {
 	k, _, err := u.openEnrolment(user.User, token)
 	if err != nil {
@@ -110,9 +110,9 @@ func (u *Users) ConfirmTOTP(w http.ResponseWriter, r *http.Request, user *Signed
 		ID: user.User.ID, Secret: k.Secret, Algorithm: k.Algorithm, Digits: int64(k.Digits),
 		Period: int64(k.Period / time.Second),
 	}
-	return u.raise(w, r, user, "otp", func(s *storage.RaisedSession) (bool, error) {
-		return u.store.SetTOTPInSession(r.Context(), t, s)
-	})
+	return additionError(u.raise(w, r, user, "otp", func(s *storage.RaisedSession) (bool, error) {
+		return u.store.SetTOTPInSession(r.Context(), t, s, u.factorAddition(user.User))
+	}))
 }
 
 // RemoveTOTP removes the TOTP authenticator of a user. It returns storage.ErrNotFound when there is none.
@@ -129,8 +129,8 @@ const (
 var recoveryEncoding = base32.NewEncoding("0123456789abcdefghjkmnpqrstvwxyz").WithPadding(base32.NoPadding)
 
 // NewRecoveryCodes returns ten new recovery codes of a user, which replace the earlier ones. Only their hashes are
-// stored.
-func (u *Users) NewRecoveryCodes(ctx context.Context, userID string) ([]string, error) {
+// stored. It returns ErrExpired when the session of the user has ended.
+func (u *Users) NewRecoveryCodes(ctx context.Context, user storage.User) ([]string, error) {
 	var codes []string
 	var hashes [][]byte
 	for range recoveryCodes {
@@ -138,9 +138,9 @@ func (u *Users) NewRecoveryCodes(ctx context.Context, userID string) ([]string, 
 		_, _ = rand.Read(b) // never fails: the runtime ends the program instead
 		code := recoveryEncoding.EncodeToString(b)
 		codes = append(codes, code[:4]+"-"+code[4:8]+"-"+code[8:12]+"-"+code[12:])
-		hashes = append(hashes, recoveryHash(userID, code))
+		hashes = append(hashes, recoveryHash(user.ID, code))
 	}
-	return codes, u.store.SetRecoveryCodes(ctx, userID, hashes)
+	return codes, additionError(u.store.SetRecoveryCodes(ctx, user.ID, hashes, u.factorAddition(user)))
 }
 
 // recoveryHash is bound to the user, so that the hashes of several users cannot be attacked together.

@@ -191,9 +191,9 @@ func TestRecoveryCodesWorkOnce(t *testing.T) {
 		p, s, clock := newUsers(t, url)
 		alice, b := user(t, p, "alice"), browser{}
 		enrol(t, p, alice, clock.Now())
-		old, err := p.NewRecoveryCodes(t.Context(), alice.ID)
+		old, err := p.NewRecoveryCodes(t.Context(), alice)
 		storagetest.Must(t, err)
-		codes, err := p.NewRecoveryCodes(t.Context(), alice.ID)
+		codes, err := p.NewRecoveryCodes(t.Context(), alice)
 		storagetest.Must(t, err)
 		if len(codes) != 10 || len(codes[0]) != 19 {
 			t.Errorf("the recovery codes are %v, want 10 of 80 bits", codes)

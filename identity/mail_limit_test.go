@@ -103,7 +103,7 @@ func TestFactorsAndPasswordChangesAreReported(t *testing.T) {
 				return f.store.SetTOTP(f.ctx, storage.TOTPSecret{ID: alice.ID, Secret: []byte("secret")})
 			},
 			audit.RecoveryCodesCreated: func() error {
-				return f.store.SetRecoveryCodes(f.ctx, alice.ID, [][]byte{[]byte("code")})
+				return f.store.SetRecoveryCodes(f.ctx, alice.ID, [][]byte{[]byte("code")}, storage.FactorAddition{})
 			},
 			audit.UserFactorsReset: func() error { return f.store.ResetFactors(f.ctx, alice.ID, "lost phone") },
 		} {

@@ -243,7 +243,8 @@ var (
 )
 
 // AddPasskey verifies the response of a browser to PasskeyCreation and adds the passkey. It returns a *PasskeyError,
-// ErrPasskeyModel, ErrPasskeyUnverified, storage.ErrTooManyPasskeys, or an *InputError for the name.
+// ErrPasskeyModel, ErrPasskeyUnverified, storage.ErrTooManyPasskeys, ErrExpired when the session has ended, or an
+// *InputError for the name.
 func (u *Users) AddPasskey(ctx context.Context, signedIn *SignedInUser, name string, response []byte) error {
 	return u.addPasskey(ctx, signedIn, name, response, false)
 }
@@ -286,10 +287,10 @@ func (u *Users) addPasskey(
 		return err
 	}
 	p.ID = uuid.NewString()
-	if err = u.store.CreatePasskey(ctx, p); errors.Is(err, storage.ErrConflict) {
+	if err = u.store.CreatePasskey(ctx, p, u.factorAddition(user)); errors.Is(err, storage.ErrConflict) {
 		return u.creationFailed(ctx, user, errors.New("the passkey is registered already"))
 	}
-	return err
+	return additionError(err)
 }
 
 // creationFailed records why a passkey was not created, and returns the error for the page.

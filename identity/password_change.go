@@ -30,6 +30,7 @@ type PasswordInput struct {
 	Current       string // of ChangePassword; ignored for a user without a password
 	New           string
 	EndEverything bool   // also this session, access that stays after sign-out, and every token
+	RemoveFactors bool   // of ResetPassword: also RecentFactors, and everything
 	Language      string // BCP 47, of the email
 }
 
@@ -101,8 +102,10 @@ func (u *Users) ResetPassword(ctx context.Context, token string, in PasswordInpu
 	if err != nil {
 		return storage.User{}, err
 	}
-	hashed := credential.Hash(token)
-	err = u.store.ResetPassword(ctx, hashed, u.passwordChange(link.User, hash, in))
+	c, hashed := u.passwordChange(link.User, hash, in), credential.Hash(token)
+	c.RemoveFactors = in.RemoveFactors
+	c.EndEverything = c.EndEverything || c.RemoveFactors
+	err = u.store.ResetPassword(ctx, hashed, c)
 	return link.User, u.linkRefused(ctx, hashed, storage.ResetPassword, err)
 }
 

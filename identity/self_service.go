@@ -40,7 +40,7 @@ const (
 	changeTTL = time.Hour
 	verifyTTL = 24 * time.Hour
 	signUpTTL = 24 * time.Hour
-	undoTTL   = 7 * 24 * time.Hour
+	undoTTL   = storage.UndoWindow
 	codeTTL   = 10 * time.Minute
 	codeTries = 5
 )

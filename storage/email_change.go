@@ -92,9 +92,10 @@ func (s *Store) ChangeEmail(ctx context.Context, hash []byte, c EmailChange) (u 
 	}))
 }
 
-// UndoEmailChange consumes a token of an email to a previous address, and restores that address. Because the account
-// may have been taken over, it ends every session, grant and token of the user, and every other link but the undo of an
-// earlier change. It returns a *RefusalError when the token cannot be used.
+// UndoEmailChange consumes a token of an email to a previous address, and restores that address. Because the account may
+// have been taken over, it ends every session, grant and token of the user, removes the factors that were added within
+// UndoWindow, and ends every other link but those that undo an earlier change. It returns a *RefusalError when the
+// token cannot be used.
 func (s *Store) UndoEmailChange(ctx context.Context, hash []byte) (u User, err error) {
 	return u, db.Wrap("undo a change of an email address", s.Tx(ctx, func(tx *Store) error {
 		t, err := tx.useEmailToken(ctx, UndoEmailChange, hash)
@@ -111,10 +112,13 @@ func (s *Store) UndoEmailChange(ctx context.Context, hash []byte) (u User, err e
 		if err := tx.endEverything(ctx, u.ID); err != nil {
 			return err
 		}
+		if err := tx.removeRecentFactors(ctx, u.ID, "undone change of the email address"); err != nil {
+			return err
+		}
 		// An attacker with the account may have changed the address twice, and have the undo of the second change: the
-		// undo of an earlier address stays valid.
+		// undo of an earlier address or factor stays valid.
 		if err := db.Exec(ctx, tx.Write, `DELETE FROM email_tokens WHERE user_id = ? AND hash <> ?
-			AND (purpose <> ? OR created_at >= ?)`, u.ID, hash, UndoEmailChange, db.Millis(t.CreatedAt)); err != nil {
+			AND (purpose NOT IN (`+undoPurposes+`) OR created_at >= ?)`, u.ID, hash, db.Millis(t.CreatedAt)); err != nil {
 			return err
 		}
 		if err := db.Exec(ctx, tx.Write, "DELETE FROM pending_sign_ins WHERE user_id = ?", u.ID); err != nil {

@@ -19,6 +19,7 @@ const (
 	VerifyEmail     = "verify_email"
 	ChangeEmail     = "change_email"
 	UndoEmailChange = "undo_email_change"
+	UndoFactors     = "undo_factors"
 	SignInCode      = "sign_in_code"
 )
 
@@ -33,7 +34,8 @@ var emailTokenEvents = map[string]string{
 type EmailToken struct {
 	UserID  string `gorm:"primaryKey"`
 	Purpose string `gorm:"primaryKey"`
-	// Slot is the key of the address of UndoEmailChange, and the browser of SignInCode, so that each has its own.
+	// Slot is the key of the address of UndoEmailChange, the hash of UndoFactors, and the browser of SignInCode, so that
+	// each has its own.
 	Slot        string `gorm:"primaryKey"`
 	Hash        []byte
 	Email       string // the address that it confirms
@@ -123,11 +125,14 @@ func (s *Store) CreateNoEmailToken(ctx context.Context, purpose, reason string) 
 // leaseOfDecoy is in the future, although no process can read the row before it is deleted.
 const leaseOfDecoy = time.Hour
 
+// undoPurposes are the purposes of links that undo a change, which an attacker must not be able to end.
+const undoPurposes = "'" + UndoEmailChange + "', '" + UndoFactors + "'"
+
 // emailTokenUsable returns the condition that a token can be used, whose two question marks are its hash and the
-// current time. Undoing a change of address is possible after anything else that an attacker did to the account.
+// current time. Undoing a change is possible after anything else that an attacker did to the account.
 const emailTokenUsable = `email_tokens.hash = ? AND email_tokens.used_at IS NULL AND email_tokens.expires_at > ?
-	AND EXISTS (SELECT 1 FROM users WHERE users.id = email_tokens.user_id AND (email_tokens.purpose = '` +
-	UndoEmailChange + `' OR users.disabled_at IS NULL AND users.epoch = email_tokens.user_epoch))`
+	AND EXISTS (SELECT 1 FROM users WHERE users.id = email_tokens.user_id AND (email_tokens.purpose IN (` +
+	undoPurposes + `) OR users.disabled_at IS NULL AND users.epoch = email_tokens.user_epoch))`
 
 // EmailToken returns the token with a hash, which it does not use. It returns a *RefusalError, which is ErrNotFound,
 // when the token cannot be used.
@@ -168,9 +173,10 @@ func (s *Store) emailTokenRefusal(ctx context.Context, hash []byte) error {
 }
 
 // deleteEmailTokens deletes the tokens and codes of a user, in the current transaction: those that were requested
-// before the password changed must not outlast it. Links that undo a change of address stay.
+// before the password changed must not outlast it. Links that undo a change stay.
 func (s *Store) deleteEmailTokens(ctx context.Context, userID string) error {
-	return db.Exec(ctx, s.Write, "DELETE FROM email_tokens WHERE user_id = ? AND purpose <> ?", userID, UndoEmailChange)
+	query := "DELETE FROM email_tokens WHERE user_id = ? AND purpose NOT IN (" + undoPurposes + ")"
+	return db.Exec(ctx, s.Write, query, userID)
 }
 
 // TryCode consumes a try of a user's sign-in code in a browser before it is compared, so that concurrent requests get

@@ -52,6 +52,7 @@ func (s *Store) ResetFactors(ctx context.Context, userID, reason string) error {
 			"DELETE FROM recovery_codes WHERE user_id = ?",
 			"DELETE FROM passkeys WHERE user_id = ?",
 			"DELETE FROM remembered_devices WHERE user_id = ?",
+			"DELETE FROM email_tokens WHERE user_id = ? AND purpose = '" + UndoFactors + "'", // the operator has acted
 		} {
 			if err := db.Exec(ctx, tx.Write, query, userID); err != nil {
 				return err

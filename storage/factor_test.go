@@ -30,11 +30,12 @@ func (f *fixture) addFactors(t *testing.T) {
 	storagetest.Must(t, f.SetTOTP(t.Context(), storage.TOTPSecret{
 		ID: f.user.ID, Secret: []byte("the TOTP secret"), Algorithm: "SHA1", Digits: 6, Period: 30,
 	}))
-	storagetest.Must(t, f.SetRecoveryCodes(t.Context(), f.user.ID, [][]byte{[]byte("a"), []byte("b")}))
+	codes := [][]byte{[]byte("a"), []byte("b")}
+	storagetest.Must(t, f.SetRecoveryCodes(t.Context(), f.user.ID, codes, storage.FactorAddition{}))
 	synced, key := f.passkey("synced"), f.passkey("key")
 	synced.BackupEligible, key.SecondFactor = true, true
 	for _, p := range []storage.Passkey{synced, f.passkey("hardware"), key} {
-		storagetest.Must(t, f.CreatePasskey(t.Context(), p))
+		storagetest.Must(t, f.CreatePasskey(t.Context(), p, storage.FactorAddition{}))
 	}
 	storagetest.Must(t, f.CreateRememberedBrowser(t.Context(), storage.RememberedBrowser{
 		TokenHash: []byte("token"), UserID: f.user.ID, UserEpoch: f.user.Epoch, ExpiresAt: f.clock.Now().Add(time.Hour),
@@ -88,7 +89,8 @@ func TestLastWayToSignInIsNotRemovable(t *testing.T) {
 	storagetest.Each(t, func(t *testing.T, url string) {
 		f := newFixture(t, url)
 		f.addFactors(t)
-		if err := f.CreatePasskey(t.Context(), f.passkey("key")); !errors.Is(err, storage.ErrConflict) {
+		err := f.CreatePasskey(t.Context(), f.passkey("key"), storage.FactorAddition{})
+		if !errors.Is(err, storage.ErrConflict) {
 			t.Errorf("CreatePasskey of a registered credential = %v, want ErrConflict", err)
 		}
 		storagetest.Exec(t, f.Store, url, "DELETE FROM passwords")
@@ -117,9 +119,10 @@ func TestLastWayToSignInIsNotRemovable(t *testing.T) {
 			t.Errorf("Factors without a second factor = %+v, %v, want no recovery codes", got, err)
 		}
 		for i := range 19 {
-			storagetest.Must(t, f.CreatePasskey(t.Context(), f.passkey(strconv.Itoa(i))))
+			storagetest.Must(t, f.CreatePasskey(t.Context(), f.passkey(strconv.Itoa(i)), storage.FactorAddition{}))
 		}
-		if err := f.CreatePasskey(t.Context(), f.passkey("21")); !errors.Is(err, storage.ErrTooManyPasskeys) {
+		err = f.CreatePasskey(t.Context(), f.passkey("21"), storage.FactorAddition{})
+		if !errors.Is(err, storage.ErrTooManyPasskeys) {
 			t.Errorf("CreatePasskey of the 21st = %v, want ErrTooManyPasskeys", err)
 		}
 	})
@@ -143,7 +146,7 @@ func TestRecoveryCodeIsUsedOnce(t *testing.T) {
 		if n := used.Load(); n != 1 {
 			t.Errorf("%d of 10 concurrent uses of a recovery code succeeded, want 1", n)
 		}
-		storagetest.Must(t, f.SetRecoveryCodes(t.Context(), f.user.ID, [][]byte{[]byte("c")}))
+		storagetest.Must(t, f.SetRecoveryCodes(t.Context(), f.user.ID, [][]byte{[]byte("c")}, storage.FactorAddition{}))
 		if _, err := f.UseRecoveryCode(t.Context(), f.user.ID, []byte("b")); !errors.Is(err, storage.ErrNotFound) {
 			t.Errorf("UseRecoveryCode of an earlier set = %v, want ErrNotFound", err)
 		}

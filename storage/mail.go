@@ -27,6 +27,7 @@ const (
 	MailAccountExists     = "account_exists" // in response to a sign-up
 	MailNewDevice         = "new_device"
 	MailFactorsChanged    = "factors_changed"
+	MailFactorAdded       = "factor_added" // with the link that undoes it
 	MailPasswordChanged   = "password_changed"
 	MailClientConnected   = "app_connected"
 	MailDeletionScheduled = "deletion_scheduled"
@@ -38,7 +39,8 @@ const (
 var mailKinds = map[string]bool{
 	MailVerifyEmail: false, MailResetPassword: false, MailInvitation: false, MailSignInCode: false,
 	MailAccountExists: false, MailTest: false,
-	MailEmailChanged: true, MailNewDevice: true, MailFactorsChanged: true, MailPasswordChanged: true,
+	MailEmailChanged: true, MailNewDevice: true, MailFactorsChanged: true, MailFactorAdded: true,
+	MailPasswordChanged: true,
 	MailClientConnected: true, MailDeletionScheduled: true,
 }
 
@@ -57,7 +59,7 @@ const (
 // FactorEvents are the audit events of changed factors, each of which has an email.
 var FactorEvents = []string{
 	audit.UserTOTPSet, audit.UserTOTPRemoved, audit.UserFactorsReset, audit.RecoveryCodesCreated, audit.RecoveryCodeUsed,
-	audit.PasskeyCreated, audit.PasskeyRenamed, audit.PasskeyDeleted,
+	audit.PasskeyCreated, audit.PasskeyRenamed, audit.PasskeyDeleted, audit.UserFactorsUndone,
 }
 
 // Mail is a message to a user by email.

@@ -100,6 +100,7 @@ func TestDisabledUsersGetSecurityNoticesOnly(t *testing.T) {
 			storage.MailVerifyEmail: false, storage.MailResetPassword: false, storage.MailInvitation: false,
 			storage.MailSignInCode: false, storage.MailAccountExists: false, storage.MailTest: false,
 			storage.MailEmailChanged: true, storage.MailNewDevice: true, storage.MailFactorsChanged: true,
+			storage.MailFactorAdded:     true,
 			storage.MailPasswordChanged: true, storage.MailClientConnected: true, storage.MailDeletionScheduled: true,
 		}
 		deliveries := map[string]storage.Delivery{}

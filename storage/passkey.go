@@ -29,6 +29,8 @@ type Passkey struct {
 	Name           string
 	CreatedAt      time.Time  `gorm:"serializer:millis;autoCreateTime:false"`
 	LastUsedAt     *time.Time `gorm:"serializer:millis"`
+	// SecondFactorSince is since when the user of a second factor has had one without interruption.
+	SecondFactorSince time.Time `gorm:"serializer:millis"`
 }
 
 // AttestationImported is the attestation of a passkey of another system, which did not store whether it can be synced.
@@ -70,11 +72,11 @@ func (s *Store) PasskeyHandle(ctx context.Context, userID string) (handle []byte
 	return handle, db.Wrap("read passkey handle", err)
 }
 
-// CreatePasskey adds a passkey. It returns ErrConflict when the credential is registered, for any user, and
-// ErrTooManyPasskeys.
-func (s *Store) CreatePasskey(ctx context.Context, p Passkey) error {
+// CreatePasskey adds a passkey. It returns ErrConflict when the credential is registered, for any user,
+// ErrTooManyPasskeys, and a *RefusalError when the addition began before everything ended.
+func (s *Store) CreatePasskey(ctx context.Context, p Passkey, a FactorAddition) error {
 	return db.Wrap("create passkey", s.Tx(ctx, func(tx *Store) error {
-		if err := db.Lock(ctx, tx.Write, "users", p.UserID); err != nil {
+		if err := tx.checkAddition(ctx, p.UserID, a); err != nil {
 			return err
 		}
 		f, err := tx.Factors(ctx, p.UserID)
@@ -84,10 +86,16 @@ func (s *Store) CreatePasskey(ctx context.Context, p Passkey) error {
 		if f.Passkeys+f.SecurityKeys >= maxPasskeys {
 			return ErrTooManyPasskeys
 		}
+		p.SecondFactorSince = p.CreatedAt
+		if p.SecondFactor {
+			if p.SecondFactorSince, err = tx.secondFactorSince(ctx, p.UserID, p.CreatedAt); err != nil {
+				return err
+			}
+		}
 		if err := db.Insert(ctx, tx.Write, &p); err != nil {
 			return err
 		}
-		return tx.factorsChanged(ctx, passkeyEvent(audit.PasskeyCreated, p))
+		return tx.factorAdded(ctx, passkeyEvent(audit.PasskeyCreated, p), a)
 	}))
 }
 

@@ -16,6 +16,8 @@ type PasswordChange struct {
 	Session  string // the session that stays; empty: none
 	// EndEverything also ends that session, the grants with offline_access and every token, after a takeover.
 	EndEverything bool
+	// RemoveFactors also removes the factors that were added within UndoWindow. It needs EndEverything.
+	RemoveFactors bool
 	Notice        Mail
 }
 
@@ -58,9 +60,17 @@ func (s *Store) ResetPassword(ctx context.Context, token []byte, c PasswordChang
 
 // replacePassword stores a new password in the current transaction, and ends what the change ends.
 func (s *Store) replacePassword(ctx context.Context, c PasswordChange, event string) error {
+	if err := s.raiseSignInEpoch(ctx, c.UserID); err != nil {
+		return err
+	}
 	if c.EndEverything {
 		if err := s.endEverything(ctx, c.UserID); err != nil {
 			return err
+		}
+		if c.RemoveFactors {
+			if err := s.removeRecentFactors(ctx, c.UserID, "password reset"); err != nil {
+				return err
+			}
 		}
 	} else if err := s.endOtherSessions(ctx, c.UserID, c.Session); err != nil {
 		return err
@@ -86,6 +96,15 @@ func (s *Store) replacePassword(ctx context.Context, c PasswordChange, event str
 		e.Detail = map[string]any{"ended": "everything"}
 	}
 	return s.Audit.Record(ctx, e)
+}
+
+// raiseSignInEpoch makes what began before fail: sign-ins with the password that are still being verified, and requests
+// of sessions that this transaction ends. It must be the first statement of the change, which locks the user, so that
+// what was committed before is ended and what comes later is refused. It returns ErrNotFound when there is no such
+// user.
+func (s *Store) raiseSignInEpoch(ctx context.Context, userID string) error {
+	return db.ExecOne(ctx, s.Write, "UPDATE users SET sign_in_epoch = sign_in_epoch + 1, updated_at = ? WHERE id = ?",
+		db.Millis(s.Now()), userID)
 }
 
 func (s *Store) storePassword(ctx context.Context, userID, hash string) error {

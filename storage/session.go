@@ -187,6 +187,11 @@ func (s *Store) EndSession(ctx context.Context, userID, id string) error {
 // and sign-ins without a second factor end then, too. It returns the number of sessions.
 func (s *Store) EndOtherSessions(ctx context.Context, userID, except, report string) (n int64, err error) {
 	return n, db.Wrap("end other sessions", s.Tx(ctx, func(tx *Store) error {
+		if report != "" {
+			if err := tx.raiseSignInEpoch(ctx, userID); err != nil {
+				return err
+			}
+		}
 		if err := tx.queueLogouts(ctx, `grants.session_id IN (SELECT id FROM browser_sessions
 			WHERE user_id = ? AND id <> ? AND ended_at IS NULL)`, userID, except); err != nil {
 			return err

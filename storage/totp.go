@@ -18,6 +18,8 @@ type TOTPSecret struct {
 	Digits      int64
 	Period      int64     // of a step, in seconds
 	ConfirmedAt time.Time `gorm:"serializer:millis"`
+	// SecondFactorSince is since when the user has had a second factor without interruption.
+	SecondFactorSince time.Time `gorm:"serializer:millis"`
 
 	Secret []byte `gorm:"-" json:"-"` // in clear
 }
@@ -41,26 +43,36 @@ func (s *Store) TOTP(ctx context.Context, userID string) (TOTPSecret, error) {
 // SetTOTP stores the secret of a TOTP authenticator of which the user has confirmed a code, in place of another. It
 // ends the remembered browsers.
 func (s *Store) SetTOTP(ctx context.Context, t TOTPSecret) error {
-	_, err := s.SetTOTPInSession(ctx, t, nil)
+	_, err := s.SetTOTPInSession(ctx, t, nil, FactorAddition{})
 	return err
 }
 
 // SetTOTPInSession does the same and raises the acr of the session in which the user confirmed the code, unless raise
-// is nil. It reports whether the session was raised: not if it has ended or changed since it was read.
-func (s *Store) SetTOTPInSession(ctx context.Context, t TOTPSecret, raise *RaisedSession) (raised bool, err error) {
+// is nil. It reports whether the session was raised: not if it has ended or changed since it was read. It returns a
+// *RefusalError when the addition began before everything ended.
+func (s *Store) SetTOTPInSession(
+	ctx context.Context, t TOTPSecret, raise *RaisedSession, a FactorAddition,
+) (raised bool, err error) {
 	return raised, db.Wrap("set TOTP secret", s.Tx(ctx, func(tx *Store) error {
-		err := db.Lock(ctx, tx.Write, "installation", 1) // so that no rekey misses it
+		err := tx.checkAddition(ctx, t.ID, a)
+		if err != nil {
+			return err
+		}
+		err = db.Lock(ctx, tx.Write, "installation", 1) // so that no rekey misses it
 		if err != nil {
 			return err
 		}
 		if t.Sealed, err = tx.Vault.Seal(ctx, totpPurpose, t.ID, t.Secret); err != nil {
 			return err
 		}
+		t.ConfirmedAt = s.Now()
+		if t.SecondFactorSince, err = tx.secondFactorSince(ctx, t.ID, t.ConfirmedAt); err != nil {
+			return err
+		}
 		replaced, err := db.ExecCount(ctx, tx.Write, "DELETE FROM totp_secrets WHERE id = ?", t.ID)
 		if err != nil {
 			return err
 		}
-		t.ConfirmedAt = s.Now()
 		if err := db.Insert(ctx, tx.Write, &t); err != nil {
 			return err
 		}
@@ -74,7 +86,7 @@ func (s *Store) SetTOTPInSession(ctx context.Context, t TOTPSecret, raise *Raise
 			}
 			e.Detail["session_raised"] = raised
 		}
-		return tx.factorsChanged(ctx, e)
+		return tx.factorAdded(ctx, e, a)
 	}))
 }
 
@@ -119,10 +131,11 @@ type RecoveryCode struct {
 	UsedAt    *time.Time `gorm:"serializer:millis"`
 }
 
-// SetRecoveryCodes replaces the recovery codes of a user, used and unused.
-func (s *Store) SetRecoveryCodes(ctx context.Context, userID string, hashes [][]byte) error {
+// SetRecoveryCodes replaces the recovery codes of a user, used and unused. It returns a *RefusalError when the addition
+// began before everything ended.
+func (s *Store) SetRecoveryCodes(ctx context.Context, userID string, hashes [][]byte, a FactorAddition) error {
 	return db.Wrap("set recovery codes", s.Tx(ctx, func(tx *Store) error {
-		if err := db.Lock(ctx, tx.Write, "users", userID); err != nil { // two sets must not both be valid
+		if err := tx.checkAddition(ctx, userID, a); err != nil { // locks: two sets must not both be valid
 			return err
 		}
 		if err := db.Exec(ctx, tx.Write, "DELETE FROM recovery_codes WHERE user_id = ?", userID); err != nil {
@@ -134,9 +147,9 @@ func (s *Store) SetRecoveryCodes(ctx context.Context, userID string, hashes [][]
 				return err
 			}
 		}
-		return tx.factorsChanged(ctx, audit.Event{
+		return tx.factorAdded(ctx, audit.Event{
 			Type: audit.RecoveryCodesCreated, UserID: userID, Detail: map[string]any{"codes": len(hashes)},
-		})
+		}, a)
 	}))
 }
 

@@ -24,6 +24,7 @@ type User struct {
 	Profile     Profile `gorm:"serializer:json"`
 	Admin       bool
 	Epoch       int64
+	SignInEpoch int64      // raised when the password changes, and when the user reports an event of another
 	CreatedAt   time.Time  `gorm:"serializer:millis;autoCreateTime:false"`
 	UpdatedAt   time.Time  `gorm:"serializer:millis;autoUpdateTime:false"`
 	DisabledAt  *time.Time `gorm:"serializer:millis"`

@@ -179,7 +179,7 @@ func (s *layoutServer) addPasskeys(u storage.User) {
 			ID: string(id), UserID: u.ID, CredentialID: id, PublicKey: id, UserVerified: true, Attestation: "none",
 			Discoverable: !second, SecondFactor: second, BackupEligible: !second, Name: s.long(64, "Phone"),
 			CreatedAt: used, LastUsedAt: &used,
-		}))
+		}, storage.FactorAddition{}))
 	}
 }
 

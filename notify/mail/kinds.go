@@ -33,6 +33,7 @@ var kinds = map[string]kind{
 	storage.MailFactorsChanged: {
 		text: []string{storage.MailValueChange, valueQueued}, link: true, path: "/account/activity",
 	},
+	storage.MailFactorAdded: {text: []string{storage.MailValueChange, valueQueued}, link: true},
 	storage.MailClientConnected: {
 		text: []string{storage.MailValueClient, valueQueued}, link: true, path: "/account/apps",
 	},

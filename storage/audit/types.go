@@ -54,6 +54,7 @@ var (
 	UserTOTPSet              = newType("user.totp_set")
 	UserTOTPRemoved          = newType("user.totp_removed")
 	UserFactorsReset         = newType("user.factors_reset")
+	UserFactorsUndone        = newType("user.factors_undone")
 	RecoveryCodesCreated     = newType("recovery_codes.created")
 	RecoveryCodeUsed         = newType("recovery_code.used")
 	PasskeyCreated           = newType("passkey.created")

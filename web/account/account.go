@@ -108,6 +108,7 @@ type accountLayout struct {
 	UserName, Email, Notice string
 	SignOutToken            string // of the form that signs out
 	IsOverview              bool
+	OffersReset             bool // Notice leads to a reset of the password
 	OtherUsers              bool // other users are signed in to this browser too
 	Navigation              []navigationItem
 }
@@ -129,6 +130,8 @@ var notices = map[string]string{
 	"totp-removed": "security.totp.removed", "passkey-added": "security.passkeys.added",
 	"passkey-removed": "security.passkeys.removed", "key-added": "security.keys.added",
 	"others-ended": "account.others_ended", "confirmed": "activity.confirmed", "reported": "activity.reported",
+	"reported-factor": "activity.reported_factor", "reported-reset": "activity.reported_reset",
+	"reported-no-mail": "activity.reported_no_mail",
 }
 
 // newLayout returns the layout of the account page at a path, with the title that a message has.
@@ -143,7 +146,7 @@ func (p *Pages) newLayout(
 	layout.Width = "wide"
 	notice, _, _ := strings.Cut(r.URL.RawQuery, "&")
 	if key, ok := notices[notice]; ok {
-		layout.Notice = p.pages.Text(r, key)
+		layout.Notice, layout.OffersReset = p.pages.Text(r, key), key == "activity.reported_reset"
 	}
 	for _, item := range navigation {
 		layout.Navigation = append(layout.Navigation, navigationItem{

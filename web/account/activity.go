@@ -62,7 +62,11 @@ func (p *Pages) ShowActivity(w http.ResponseWriter, r *http.Request) error {
 }
 
 // questionable are the events of which users can state whether they caused them.
-var questionable = map[string]bool{audit.UserSignedIn: true, audit.UserSignInFailed: true, audit.ConsentGiven: true}
+var questionable = map[string]bool{
+	audit.UserSignedIn: true, audit.UserSignInFailed: true, audit.ConsentGiven: true, audit.PasskeyCreated: true,
+	audit.PasskeyDeleted: true, audit.UserTOTPSet: true, audit.UserTOTPRemoved: true, audit.RecoveryCodesCreated: true,
+	audit.RecoveryCodeUsed: true,
+}
 
 // activity returns the events of the account before a time, newest first, and the time before which there are more.
 func (p *Pages) activity(
@@ -138,7 +142,7 @@ func (p *Pages) activityText(r *http.Request, row audit.Row) string {
 }
 
 // DecideActivity serves POST /account/activity/{id}: the user states whether they caused an event. If not, all other
-// browsers are signed out.
+// browsers are signed out, and the next page has what to do next.
 func (p *Pages) DecideActivity(_ http.ResponseWriter, r *http.Request) error {
 	id := r.PathValue("id")
 	user, form, err := p.readForm(r, "activity", id)
@@ -154,5 +158,31 @@ func (p *Pages) DecideActivity(_ http.ResponseWriter, r *http.Request) error {
 	if err := p.users.EndOtherSessions(r.Context(), user, id); err != nil {
 		return err
 	}
-	return page.RedirectTo(activityPath + "?reported")
+	return p.afterReport(r, user)
+}
+
+// afterReport redirects a user who reported an event to the next step. An attacker may have added factors; this session
+// may remove them only if it may change the account: otherwise it may be the attacker's.
+func (p *Pages) afterReport(r *http.Request, user *identity.SignedInUser) error {
+	recent, _, err := p.users.RecentFactors(r.Context(), user.User.ID)
+	switch {
+	case err != nil:
+		return err
+	case len(recent) == 0:
+		return page.RedirectTo(activityPath + "?reported")
+	}
+	f, err := p.users.Factors(r.Context(), user.User.ID)
+	if err != nil {
+		return err
+	}
+	mayChange, err := p.users.MayChangeAccount(r.Context(), user, f)
+	switch {
+	case err != nil:
+		return err
+	case mayChange:
+		return page.RedirectTo(securityPath + "?reported-factor")
+	case p.users.MailAvailable():
+		return page.RedirectTo(activityPath + "?reported-reset")
+	}
+	return page.RedirectTo(activityPath + "?reported-no-mail")
 }

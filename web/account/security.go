@@ -217,7 +217,7 @@ func removeTOTP(
 func newRecoveryCodes(
 	p *Pages, _ http.ResponseWriter, r *http.Request, user *identity.SignedInUser, _ url.Values,
 ) (securityPage, string, error) {
-	codes, err := p.users.NewRecoveryCodes(r.Context(), user.User.ID)
+	codes, err := p.users.NewRecoveryCodes(r.Context(), user.User)
 	return securityPage{RecoveryCodes: codes}, "", err
 }
 

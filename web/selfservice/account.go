@@ -119,7 +119,7 @@ func (p *Pages) renderAccount(
 				Name: "current", Label: p.pages.Text(r, "flow.current"), Kind: "password", Autocomplete: "current-password",
 			})
 		}
-		v.Choice = choice{Name: "end_everything", Label: p.pages.Text(r, "flow.end_everything")}
+		v.Choices = []choice{{Name: "end_everything", Label: p.pages.Text(r, "flow.end_everything")}}
 	case emailPage.path:
 		v.Fields = []field{{Name: "email", Label: p.pages.Text(r, "flow.email"), Kind: "email", Autocomplete: "email"}}
 	}

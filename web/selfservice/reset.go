@@ -66,10 +66,14 @@ func (p *Pages) ShowReset(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return p.render(w, r, view{}, err)
 	}
-	return p.render(w, r, p.resetView(w, r, token, found), nil)
+	v, err := p.resetView(w, r, token, found)
+	if err != nil {
+		return err
+	}
+	return p.render(w, r, v, nil)
 }
 
-func (p *Pages) resetView(w http.ResponseWriter, r *http.Request, token string, found identity.Link) view {
+func (p *Pages) resetView(w http.ResponseWriter, r *http.Request, token string, found identity.Link) (view, error) {
 	v := p.newView(r, "flow.reset.title", "flow.reset.lead")
 	p.form(w, r, &v, "/reset", token, "flow.reset.submit")
 	v.Fields = []field{
@@ -79,8 +83,15 @@ func (p *Pages) resetView(w http.ResponseWriter, r *http.Request, token string, 
 		},
 		p.newPasswordField(r),
 	}
-	v.Choice = choice{Name: "end_everything", Label: p.pages.Text(r, "flow.end_everything")}
-	return v
+	v.Choices = []choice{{Name: "end_everything", Label: p.pages.Text(r, "flow.end_everything")}}
+	recent, _, err := p.users.RecentFactors(r.Context(), found.User.ID)
+	if len(recent) > 0 {
+		items := strings.Join(p.factorItems(r, recent), ", ")
+		v.Choices = append(v.Choices, choice{
+			Name: "remove_factors", Label: p.pages.Text(r, "flow.remove_factors", items),
+		})
+	}
+	return v, err
 }
 
 func (p *Pages) newPasswordField(r *http.Request) field {
@@ -101,17 +112,27 @@ func (p *Pages) Reset(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return p.render(w, r, view{}, err)
 	}
-	_, err = p.users.ResetPassword(r.Context(), token, identity.PasswordInput{
-		New: form.Get("password"), EndEverything: form.Get("end_everything") != "", Language: p.pages.Language(r).Tag,
-	})
-	if err != nil {
-		return p.render(w, r, p.resetView(w, r, token, found), err)
+	in := identity.PasswordInput{
+		New: form.Get("password"), EndEverything: form.Get("end_everything") != "",
+		RemoveFactors: form.Get("remove_factors") != "", Language: p.pages.Language(r).Tag,
+	}
+	if _, err = p.users.ResetPassword(r.Context(), token, in); err != nil {
+		v, again := p.resetView(w, r, token, found)
+		if again != nil {
+			return again
+		}
+		return p.render(w, r, v, err)
 	}
 	request, err := p.ownRequest(r, found.Request)
 	if err != nil {
 		return err
 	}
 	v := p.newView(r, "flow.reset.done.title", "flow.reset.done")
+	if in.RemoveFactors {
+		if err := p.addRetained(r, &v, found.User.ID); err != nil {
+			return err
+		}
+	}
 	v.Links = []link{p.signIn(r, request)}
 	return p.render(w, r, v, nil)
 }
@@ -124,6 +145,9 @@ func (p *Pages) ShowVerify(w http.ResponseWriter, r *http.Request) error {
 		return p.render(w, r, view{}, err)
 	case found.Purpose == identity.LinkSignUp:
 		return p.render(w, r, p.accountView(w, r, "/verify", token, found, identity.NewAccount{}), nil)
+	}
+	if found.Purpose == storage.UndoFactors {
+		return p.showUndoFactors(w, r, token, found)
 	}
 	if isOwn, err := p.isOwnChange(r, found); err != nil || !isOwn {
 		return errors.Join(err, p.renderSignInFirst(w, r))
@@ -170,6 +194,9 @@ func (p *Pages) Verify(w http.ResponseWriter, r *http.Request) error {
 	found, err := p.users.Link(r.Context(), token)
 	if err == nil && found.Purpose == identity.LinkSignUp {
 		return p.createAccount(w, r, "/verify", form, found)
+	}
+	if err == nil && found.Purpose == storage.UndoFactors {
+		return p.undoFactors(w, r, token)
 	}
 	if err == nil {
 		if isOwn, err := p.isOwnChange(r, found); err != nil || !isOwn {

@@ -40,11 +40,12 @@ func New(
 type view struct {
 	page.Layout
 	Lead, Problem, Done string
-	Action              string // path of the form; empty: none
+	Items               []string // what the page is about
+	Action              string   // path of the form; empty: none
 	Token, FormToken    string
 	Request             string // the authorization request to which the user returns; empty: none
 	Fields              []field
-	Choice              choice
+	Choices             []choice
 	Submit              string
 	Danger              bool   // the form destroys something
 	Challenge           string // of a proof of work

@@ -138,10 +138,10 @@ func (p *Pages) accountView(
 		p.newPasswordField(r),
 	}
 	if p.users.TermsVersion() != "" {
-		v.Choice = choice{
+		v.Choices = []choice{{
 			Name: "terms", Label: p.pages.Text(r, "flow.terms"), Link: p.termsURL, Required: true,
 			LinkText: p.pages.Text(r, "flow.terms.link"),
-		}
+		}}
 	}
 	return v
 }

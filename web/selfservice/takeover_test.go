@@ -1,0 +1,118 @@
+package selfservice_test
+
+import (
+	"encoding/base32"
+	"net/http"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"gatehouse/cmd/gatehouse/server/servertest"
+	"gatehouse/identity/totp"
+	"gatehouse/storage"
+	"gatehouse/storage/storagetest"
+)
+
+// addApp adds an authenticator app and recovery codes to the user of a browser, as an attacker with the password does,
+// and returns the links of the notices.
+func (f *fixture) addApp(b *servertest.Browser, u storage.User) (links []string) {
+	f.t.Helper()
+	f.QueuedMails()
+	page := b.Open("/account/security")
+	page = b.Submit("/account/security/totp", url.Values{"form_token": {page.Fields().Get("form_token")}})
+	shown := regexp.MustCompile(`[A-Z2-7]{4}( [A-Z2-7]{4}){7}`).FindString(page.Text())
+	k := totp.New()
+	var err error
+	k.Secret, err = base32.StdEncoding.DecodeString(strings.ReplaceAll(shown, " ", ""))
+	storagetest.Must(f.t, err)
+	form := page.Fields()
+	form.Set("code", k.Code(k.Step(f.Clock.Now())))
+	f.want("the app", b.Submit("/account/security/totp-confirm", form), http.StatusOK, "Save your recovery codes")
+	for _, m := range f.QueuedMails() {
+		if m.Kind == storage.MailFactorAdded && m.To == u.Email {
+			links = append(links, m.Values[storage.MailLink])
+		}
+	}
+	if len(links) != 2 {
+		f.t.Fatalf("%d notices with a link, want one of the app and one of the codes", len(links))
+	}
+	return links
+}
+
+// signInAs submits the sign-in form.
+func signInAs(b *servertest.Browser, name, password string) servertest.Page {
+	form := b.Open("/login?another=1").Fields()
+	form.Set("username", name)
+	form.Set("password", password)
+	return b.Submit("/login", form)
+}
+
+// report states "This was not me" on the newest event with a text.
+func (f *fixture) report(b *servertest.Browser, text string) servertest.Page {
+	f.t.Helper()
+	activity := b.Open("/account/activity").Body
+	_, after, found := strings.Cut(activity, text)
+	m := regexp.MustCompile(`(?s)action="([^"]*)".*?name="form_token" value="([^"]*)"`).FindStringSubmatch(after)
+	if !found || m == nil {
+		f.t.Fatalf("the page of activity has no form for %q: %s", text, activity)
+	}
+	return b.Submit(m[1], url.Values{"form_token": {m[2]}, "decision": {"not-mine"}})
+}
+
+// TestTakeoverWithAddedFactorEnds tests PE19 and PE23 over HTTP: an attacker with the password of a user without
+// factors adds one, with which the user could not sign in. The link of the notice, or a reset, removes it and ends
+// everything; a session without the factor does not.
+func TestTakeoverWithAddedFactorEnds(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, db string) {
+		f := newFixture(t, db)
+		reset := func(b *servertest.Browser, name, password string, changes ...string) servertest.Page {
+			submit(b, b.Open("/forgot"), "/forgot", "username", name)
+			form := b.Open(f.link(storage.MailResetPassword))
+			if offered := strings.Contains(form.Body, "remove_factors"); offered !=
+				(len(changes) > 0) {
+				t.Errorf("the reset of %s offers to remove factors: %v, want %v", name, offered, len(changes) > 0)
+			}
+			return submit(b, form, "/reset", append(changes, "password", password)...)
+		}
+		alice, attacker, owner := f.User("alice"), f.Browser(), f.Browser()
+		attacker.Follow(signInAs(attacker, "alice", servertest.Password))
+		link := f.addApp(attacker, alice)[1]
+		f.want("opening the link", owner.Open(link), http.StatusOK, "Authenticator app")
+		undo := owner.Open(link)
+		f.want("opening it again", undo, http.StatusOK, "Remove and sign out everywhere")
+		f.want("the link", submit(owner, undo, "/verify"), http.StatusOK, "Now choose a new password")
+		f.want("the link again", submit(owner, undo, "/verify"), http.StatusBadRequest, "This link no longer works")
+		if p := attacker.Open("/account"); p.Status != http.StatusSeeOther {
+			t.Errorf("the attacker's session after the link: %d, want the sign-in page", p.Status)
+		}
+		f.want("the reset", reset(owner, "alice", "owners-new-otters"), http.StatusOK, "Your password is changed")
+		owner.Follow(signInAs(owner, "alice", "owners-new-otters"))
+		f.want("the security page", owner.Open("/account/security"), http.StatusOK, "Set up an app")
+
+		bob, session := f.User("bob"), f.Browser()
+		session.Follow(signInAs(session, "bob", servertest.Password))
+		attacker.Follow(signInAs(attacker, "bob", servertest.Password))
+		link = f.addApp(attacker, bob)[0]
+		next := f.report(session, "Authenticator app added")
+		f.want("after the report", session.Follow(next), http.StatusOK, "open the link in the message about it")
+		if links := session.Open(next.Header.Get("Location")).Links(); !slices.ContainsFunc(links, func(s string) bool {
+			return strings.HasSuffix(s, "/forgot")
+		}) {
+			t.Errorf("after the report the page links to %v, want the reset", links)
+		}
+		if p := signInAs(f.Browser(), "bob", servertest.Password); !strings.Contains(p.Header.Get("Location"), "factor") {
+			t.Errorf("a sign-in after the report: %s, want that of the second factor", p.Header.Get("Location"))
+		}
+		f.QueuedMails()
+		f.want("a reset that removes factors", reset(f.Browser(), "bob", "owners-new-otters", "remove_factors", "1"),
+			http.StatusOK, "Your password is changed")
+		if p := signInAs(f.Browser(), "bob", "owners-new-otters"); strings.Contains(p.Header.Get("Location"), "factor") {
+			t.Errorf("a sign-in after the reset: %s, want no second factor", p.Header.Get("Location"))
+		}
+		// The link of the notice is not ended by the reset.
+		f.want("the link after a reset", f.Browser().Open(link), http.StatusOK, "Nothing that was added")
+	})
+}

@@ -1,0 +1,70 @@
+package selfservice
+
+import (
+	"net/http"
+
+	"gatehouse/identity"
+	"gatehouse/storage"
+	"gatehouse/storage/audit"
+)
+
+// factorItems returns the names of factors that were added recently, for users.
+func (p *Pages) factorItems(r *http.Request, recent []storage.RecentFactor) (items []string) {
+	keys := map[string]string{
+		audit.PasskeyCreated: "flow.factor.passkey", storage.SecurityKeyKind: "flow.factor.key",
+		audit.UserTOTPSet: "flow.factor.totp", audit.RecoveryCodesCreated: "flow.factor.codes",
+	}
+	for _, f := range recent {
+		if f.Name != "" {
+			items = append(items, p.pages.Text(r, keys[f.Kind], f.Name))
+			continue
+		}
+		items = append(items, p.pages.Text(r, keys[f.Kind]))
+	}
+	return items
+}
+
+// showUndoFactors shows what the link of a notice about an added factor removes, and the button that does it.
+func (p *Pages) showUndoFactors(w http.ResponseWriter, r *http.Request, token string, found identity.Link) error {
+	recent, retained, err := p.users.RecentFactors(r.Context(), found.User.ID)
+	if err != nil {
+		return err
+	}
+	lead := "flow.factors.lead"
+	if len(recent) == 0 {
+		lead = "flow.factors.none"
+	}
+	v := p.newView(r, "flow.factors.title", lead)
+	v.Items = p.factorItems(r, recent)
+	if retained {
+		v.Problem = p.pages.Text(r, "flow.factors.retained")
+	}
+	p.form(w, r, &v, "/verify", token, "flow.factors.submit")
+	return p.render(w, r, v, nil)
+}
+
+// undoFactors uses the link, and leads to the next step: a new password, and before it the address if that was changed.
+func (p *Pages) undoFactors(w http.ResponseWriter, r *http.Request, token string) error {
+	user, addressChanged, err := p.users.UndoFactors(r.Context(), token)
+	if err != nil {
+		return p.render(w, r, view{}, err)
+	}
+	v := p.newView(r, "flow.factors.done.title", "flow.factors.done")
+	v.Links = []link{{"/forgot", p.pages.Text(r, "flow.factors.reset")}}
+	if addressChanged {
+		v.Lead, v.Links = p.pages.Text(r, "flow.factors.address"), nil
+	}
+	if err := p.addRetained(r, &v, user.ID); err != nil {
+		return err
+	}
+	return p.render(w, r, v, nil)
+}
+
+// addRetained shows on a page that a second factor was added recently but stays, because it replaced an older one.
+func (p *Pages) addRetained(r *http.Request, v *view, userID string) error {
+	_, retained, err := p.users.RecentFactors(r.Context(), userID)
+	if retained {
+		v.Problem = p.pages.Text(r, "flow.factors.retained")
+	}
+	return err
+}
