@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -100,13 +101,17 @@ func (u *Users) Device(r *http.Request) Device {
 	return d
 }
 
-// userTag returns the cookie value of a user. It depends on the user's epoch, so that browsers from before the user was
-// disabled or got a new password are unknown.
+// userTag returns the cookie value of a user. It depends on the user's epochs, so that browsers from before the user
+// was disabled, got a new password or reported an event of another are unknown.
 func (d Device) userTag(u storage.User) string {
-	return d.mac(d.nonce, u.ID, strconv.FormatInt(u.Epoch, 10))
+	parts := []string{d.nonce, u.ID, strconv.FormatInt(u.Epoch, 10)}
+	if u.SignInEpoch > 0 { // cookies from before there was this epoch stay valid
+		parts = append(parts, strconv.FormatInt(u.SignInEpoch, 10))
+	}
+	return d.mac(parts...)
 }
 
-// hasSignedIn reports whether the user signed in with this browser before, in the user's current epoch.
+// hasSignedIn reports whether the user signed in with this browser before, in the user's current epochs.
 func (d Device) hasSignedIn(u storage.User) bool {
 	if d.nonce == "" || u.ID == "" {
 		return false
@@ -129,7 +134,28 @@ func (u *Users) addToDevice(w http.ResponseWriter, r *http.Request, user storage
 	if d.nonce == "" {
 		d.nonce = randomToken()
 	}
-	tags := append([]string{d.userTag(user)}, d.userTags...)
+	u.setDevice(w, d, append([]string{d.userTag(user)}, d.userTags...))
+}
+
+// KeepDevice keeps the browser in which a user changed the password, or reported an event of another, among those in
+// which the user signed in before: the change made all of them unknown. before is the user before the change.
+func (u *Users) KeepDevice(w http.ResponseWriter, r *http.Request, before storage.User) error {
+	d := u.Device(r)
+	if !d.hasSignedIn(before) {
+		return nil
+	}
+	user, err := u.store.User(r.Context(), before.ID)
+	if err != nil {
+		return err
+	}
+	old := d.userTag(before)
+	others := slices.DeleteFunc(slices.Clone(d.userTags), func(tag string) bool { return tag == old })
+	u.setDevice(w, d, append([]string{d.userTag(user)}, others...))
+	return nil
+}
+
+// setDevice sets the device cookie with the tags of users.
+func (u *Users) setDevice(w http.ResponseWriter, d Device, tags []string) {
 	if len(tags) > maxDeviceUsers {
 		tags = tags[:maxDeviceUsers]
 	}

@@ -93,10 +93,29 @@ func TestImportedHashIsUpgraded(t *testing.T) {
 		wantPassword(t, s, alice.ID, "", "$argon2id$v=19$m=19456,t=2,p=1$")
 		wantUpgrades(t, s, alice.ID, 1)
 		storagetest.Must(t, signIn(importedPassword))
-		if after, err := s.User(t.Context(), alice.ID); err != nil || after.Epoch != before.Epoch {
-			t.Errorf("epoch after the upgrade = %d, %v, want %d: sessions stay valid", after.Epoch, err, before.Epoch)
+		after, err := s.User(t.Context(), alice.ID)
+		if err != nil || after.Epoch != before.Epoch || after.SignInEpoch != before.SignInEpoch {
+			t.Errorf("User after the upgrade = %+v, %v, want the epochs %d and %d: sessions and known browsers stay valid",
+				after, err, before.Epoch, before.SignInEpoch)
 		}
 	})
+}
+
+// TestLongPasswordUpgradesNoBcryptHash signs in with a password whose part after the 72 bytes that bcrypt reads is
+// wrong: it must not become the password (PE56).
+func TestLongPasswordUpgradesNoBcryptHash(t *testing.T) {
+	t.Parallel()
+	p, s, _ := newUsers(t, storagetest.URL(t, storage.SQLite))
+	alice := user(t, p, "alice")
+	const hash = "$2a$05$abcdefghijklmnopqrstuu5s2v8.iXieOjg/.AySBTTZIIVFJeBui" // of crypt_blowfish, wrapper.c
+	const read = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+	importHash(t, s, alice.ID, "bcrypt", hash, nil)
+	_, err := p.SignIn(t.Context(), "alice", read+" a wrong end", identity.Device{})
+	storagetest.Must(t, err)
+	wantPassword(t, s, alice.ID, "bcrypt", hash)
+	_, err = p.SignIn(t.Context(), "alice", read, identity.Device{})
+	storagetest.Must(t, err)
+	wantPassword(t, s, alice.ID, "", "$argon2id$")
 }
 
 // TestUpgradeDoesNotUndoAChange changes the password while a sign-in with the imported one waits for its slot (PE56).

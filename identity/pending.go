@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 
 	"gatehouse/storage"
+	"gatehouse/storage/audit"
 )
 
 // pendingTTL is how long a sign-in may wait for its second factor.
@@ -24,7 +25,8 @@ type SignInRequest struct {
 
 // BeginSignIn continues a sign-in after its first factor, such as a password, a code by email or a new password. It
 // starts a session, unless a second factor is required: then it returns the id of a pending sign-in, which
-// FinishSignIn completes. Until then the browser has no session (CVE-2026-18963).
+// FinishSignIn completes. Until then the browser has no session (CVE-2026-18963). It returns ErrInvalidCredentials when
+// the password changed or everything was ended after user was read.
 func (u *Users) BeginSignIn(
 	w http.ResponseWriter, r *http.Request, user storage.User, a Authentication, request SignInRequest,
 ) (signedIn *SignedInUser, pending string, err error) {
@@ -39,9 +41,25 @@ func (u *Users) BeginSignIn(
 	now := u.store.Now()
 	p := storage.PendingSignIn{
 		ID: uuid.NewString(), BrowserHash: u.EnsureBrowser(w, r), UserID: user.ID, UserEpoch: user.Epoch,
-		RequestID: request.RequestID, ACR: a.ACR, AMR: a.AMR, AuthTime: now, ExpiresAt: now.Add(pendingTTL),
+		SignInEpoch: user.SignInEpoch, RequestID: request.RequestID, ACR: a.ACR, AMR: a.AMR, AuthTime: now,
+		ExpiresAt: now.Add(pendingTTL),
 	}
-	return nil, p.ID, u.store.CreatePendingSignIn(r.Context(), p)
+	err = u.store.CreatePendingSignIn(r.Context(), p)
+	if errors.Is(err, storage.ErrNotFound) {
+		err = u.recordOutdatedSignIn(r.Context(), user)
+	}
+	return nil, p.ID, err
+}
+
+// recordOutdatedSignIn writes the audit row of a sign-in that was verified with a password, passkey or code from before
+// a change, and returns its error.
+func (u *Users) recordOutdatedSignIn(ctx context.Context, user storage.User) error {
+	const reason = "the password changed, or everything was ended, since the sign-in began"
+	e := audit.Event{Type: audit.UserSignInFailed, UserID: user.ID, Detail: map[string]any{"reason": reason}}
+	if err := u.store.Audit.RecordSignInFailure(ctx, u.options.Limiter, e); err != nil {
+		return err
+	}
+	return failedSignIn(reason)
 }
 
 // needsSecondFactor reports whether a user who authenticated must enter a second factor. A remembered browser replaces
@@ -149,6 +167,9 @@ func (u *Users) finished(
 	signedIn, err := u.strongerSession(r, p)
 	if err == nil && signedIn == nil {
 		signedIn, err = u.StartSession(w, r, user, a)
+	}
+	if errors.Is(err, ErrInvalidCredentials) {
+		err = ErrExpired
 	}
 	if err == nil && trusted {
 		err = u.addRememberedBrowser(w, r, user)

@@ -183,7 +183,7 @@ type Authentication struct {
 // StartSession signs a user in to the browser after the user authenticated completely. The token in the cookie is
 // always new. The user's session in this browser continues under it, expired or not, together with
 // the grants that are bound to it, so that signing out ends those too. Other users stay signed in, up to five in
-// total.
+// total. It returns ErrInvalidCredentials when the password changed or everything was ended after user was read.
 func (u *Users) StartSession(
 	w http.ResponseWriter, r *http.Request, user storage.User, a Authentication,
 ) (*SignedInUser, error) {
@@ -215,8 +215,8 @@ func (u *Users) StartSession(
 	now, request, token := u.store.Now(), reqevent.FromContext(r.Context()), randomToken()
 	row := storage.BrowserSession{
 		ID: uuid.NewString(), TokenHash: hash(token), UserID: user.ID, UserEpoch: user.Epoch,
-		AuthTime: now, ACR: a.ACR, AMR: a.AMR, Address: request.Address, UserAgent: request.UserAgent,
-		CreatedAt: now, LastSeenAt: now, ExpiresAt: now.Add(u.options.SessionMaxTTL),
+		SignInEpoch: user.SignInEpoch, AuthTime: now, ACR: a.ACR, AMR: a.AMR, Address: request.Address,
+		UserAgent: request.UserAgent, CreatedAt: now, LastSeenAt: now, ExpiresAt: now.Add(u.options.SessionMaxTTL),
 	}
 	err = storage.ErrNotFound
 	if before != "" {
@@ -228,6 +228,9 @@ func (u *Users) StartSession(
 	}
 	if errors.Is(err, storage.ErrNotFound) {
 		err = u.createSession(r, &row, user)
+	}
+	if errors.Is(err, storage.ErrNotFound) {
+		err = u.recordOutdatedSignIn(r.Context(), user)
 	}
 	if err != nil {
 		return nil, err

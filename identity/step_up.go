@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"errors"
 	"net/http"
 	"slices"
 
@@ -26,10 +27,14 @@ func (u *Users) BeginStepUp(
 	}
 	p := storage.PendingSignIn{
 		ID: uuid.NewString(), BrowserHash: u.EnsureBrowser(w, r), UserID: user.User.ID, UserEpoch: user.User.Epoch,
-		RequestID: request.RequestID, ACR: s.ACR, AMR: s.AMR, AuthTime: s.AuthTime,
+		SignInEpoch: user.User.SignInEpoch, RequestID: request.RequestID, ACR: s.ACR, AMR: s.AMR, AuthTime: s.AuthTime,
 		ExpiresAt: u.store.Now().Add(pendingTTL),
 	}
-	return p.ID, u.store.CreatePendingSignIn(r.Context(), p)
+	err = u.store.CreatePendingSignIn(r.Context(), p)
+	if errors.Is(err, storage.ErrNotFound) { // the session has ended in the meantime
+		return "", nil
+	}
+	return p.ID, err
 }
 
 // raise stores with set that the user has confirmed a second factor in this session, and raises the acr of the session

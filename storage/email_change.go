@@ -92,10 +92,10 @@ func (s *Store) ChangeEmail(ctx context.Context, hash []byte, c EmailChange) (u 
 	}))
 }
 
-// UndoEmailChange consumes a token of an email to a previous address, and restores that address. Because the account may
-// have been taken over, it ends every session, grant and token of the user, removes the factors that were added within
-// UndoWindow, and ends every other link but those that undo an earlier change. It returns a *RefusalError when the
-// token cannot be used.
+// UndoEmailChange consumes a token of an email to a previous address, and restores that address. Because the account
+// may have been taken over, it ends every session, grant and token of the user, removes the factors that were added
+// within UndoWindow, and ends every other link but those that undo an earlier change. It returns a *RefusalError when
+// the token cannot be used.
 func (s *Store) UndoEmailChange(ctx context.Context, hash []byte) (u User, err error) {
 	return u, db.Wrap("undo a change of an email address", s.Tx(ctx, func(tx *Store) error {
 		t, err := tx.useEmailToken(ctx, UndoEmailChange, hash)

@@ -21,6 +21,7 @@ type PendingSignIn struct {
 	CreatedAt   time.Time  `gorm:"serializer:millis;autoCreateTime:false"`
 	ExpiresAt   time.Time  `gorm:"serializer:millis"`
 	FinishedAt  *time.Time `gorm:"serializer:millis"`
+	SignInEpoch int64      `gorm:"-"` // of the user when the sign-in began; not stored
 }
 
 var pendingSignInRow = db.NewRecord[PendingSignIn]("pending_sign_ins")
@@ -31,10 +32,13 @@ const isPending = `pending_sign_ins.id = ? AND browser_hash = ? AND finished_at 
 	AND EXISTS (SELECT 1 FROM users WHERE users.id = pending_sign_ins.user_id AND users.disabled_at IS NULL
 		AND users.epoch = pending_sign_ins.user_epoch)`
 
-// CreatePendingSignIn stores a sign-in that still needs a second factor.
+// CreatePendingSignIn stores a sign-in that still needs a second factor. It returns ErrNotFound when the password
+// changed or everything was ended since the sign-in began.
 func (s *Store) CreatePendingSignIn(ctx context.Context, p PendingSignIn) error {
 	p.CreatedAt = s.Now()
-	return db.Wrap("create pending sign-in", db.Insert(ctx, s.Write, &p))
+	return db.Wrap("create pending sign-in", pendingSignInRow.InsertIf(
+		ctx, s.Write, &p, s.unchangedUser(), p.UserID, p.UserEpoch, p.SignInEpoch,
+	))
 }
 
 // PendingSignIn returns a sign-in of a browser that can still be finished, and its user, or ErrNotFound.

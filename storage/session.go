@@ -26,6 +26,8 @@ type BrowserSession struct {
 	ExpiresAt  time.Time  `gorm:"serializer:millis"`
 	EndedAt    *time.Time `gorm:"serializer:millis"`
 
+	SignInEpoch int64 `gorm:"-"` // of the user when the sign-in began; not stored
+
 	EnrolmentPostponedAt *time.Time `gorm:"serializer:millis"` // nil since the last sign-in
 
 	Personal    []byte // Address and UserAgent, sealed under a key derived from PersonalKey
@@ -81,7 +83,19 @@ func (s *Store) HasHadSession(ctx context.Context, userID string) (bool, error) 
 	return err == nil, db.Wrap("read session", err)
 }
 
-// CreateSession adds a session at sign-in.
+// unchangedUser returns the relation of a user with the epochs that a sign-in read before it verified anything. Its
+// question marks are the id and both epochs. The row is locked: a change of the password either waits, and then ends
+// what the sign-in created, or is visible to this statement.
+func (s *Store) unchangedUser() string {
+	relation := "users WHERE id = ? AND epoch = ? AND sign_in_epoch = ?"
+	if s.Engine() == Postgres { // SQLite has one writer
+		relation += " FOR SHARE"
+	}
+	return relation
+}
+
+// CreateSession adds a session at sign-in. It returns ErrNotFound when the password changed or everything was ended
+// since the sign-in began.
 func (s *Store) CreateSession(ctx context.Context, b *BrowserSession) error {
 	e := audit.Event{Type: audit.UserSignedIn, UserID: b.UserID}
 	row := *b
@@ -89,7 +103,9 @@ func (s *Store) CreateSession(ctx context.Context, b *BrowserSession) error {
 		return db.Wrap("create session", err)
 	}
 	return db.Wrap("create session", s.Tx(ctx, func(tx *Store) error {
-		if err := db.Insert(ctx, tx.Write, &row); err != nil {
+		if err := sessionRow.InsertIf(
+			ctx, tx.Write, &row, s.unchangedUser(), b.UserID, b.UserEpoch, b.SignInEpoch,
+		); err != nil {
 			return err
 		}
 		return tx.Audit.Record(ctx, e)
@@ -98,7 +114,8 @@ func (s *Store) CreateSession(ctx context.Context, b *BrowserSession) error {
 
 // RenewSession records that the user of an active session signed in again. The hash of the cookie changes, so that a
 // cookie that was known before the sign-in is invalid afterwards; the grants that are bound to the session stay. It
-// returns ErrNotFound when the session is not active or belongs to another user.
+// returns ErrNotFound when the session is not active or belongs to another user, and when the password changed or
+// everything was ended since the sign-in began.
 func (s *Store) RenewSession(ctx context.Context, b *BrowserSession) error {
 	e := audit.Event{Type: audit.UserSignedIn, UserID: b.UserID}
 	row := *b
@@ -113,9 +130,9 @@ func (s *Store) RenewSession(ctx context.Context, b *BrowserSession) error {
 		if err := db.ExecOne(ctx, tx.Write,
 			`UPDATE browser_sessions SET token_hash = ?, user_epoch = ?, auth_time = ?, acr = ?, amr = ?,
 			personal = ?, personal_key = ?, last_seen_at = ?, expires_at = ?, enrolment_postponed_at = NULL
-			WHERE id = ? AND user_id = ? AND ended_at IS NULL`,
+			WHERE id = ? AND user_id = ? AND ended_at IS NULL AND EXISTS (SELECT 1 FROM `+s.unchangedUser()+`)`,
 			b.TokenHash, b.UserEpoch, db.Millis(b.AuthTime), b.ACR, amr, row.Personal, row.PersonalKey, db.Millis(b.LastSeenAt),
-			db.Millis(b.ExpiresAt), b.ID, b.UserID); err != nil {
+			db.Millis(b.ExpiresAt), b.ID, b.UserID, b.UserID, b.UserEpoch, b.SignInEpoch); err != nil {
 			return err
 		}
 		return tx.Audit.Record(ctx, e)

@@ -24,13 +24,18 @@ type FactorAddition struct {
 
 // RecentFactor is a factor that can be removed by the link of its notice or at a reset of the password.
 type RecentFactor struct {
-	Kind    string // of an audit event that adds a factor, or SecurityKeyKind
+	Kind    string // one of the constants …Factor
 	Name    string // of a passkey
 	AddedAt time.Time
 }
 
-// SecurityKeyKind is the kind of a RecentFactor that is a security key.
-const SecurityKeyKind = "security_key"
+// The kinds of a RecentFactor.
+const (
+	PasskeyFactor       = "passkey"
+	SecurityKeyFactor   = "security_key"
+	TOTPFactor          = "totp"
+	RecoveryCodesFactor = "recovery_codes"
+)
 
 // checkAddition locks the user of an addition and reports with a *RefusalError that everything was ended or the
 // password changed since its request began: a request of an attacker must not outlast what ended the session.
@@ -114,17 +119,17 @@ func (s *Store) RecentFactors(ctx context.Context, userID string) (out []RecentF
 		if err := scan(&f.Kind, &f.Name, &added); err != nil {
 			return err
 		}
-		if keep && (f.Kind == SecurityKeyKind || f.Kind == audit.UserTOTPSet) {
+		if keep && (f.Kind == SecurityKeyFactor || f.Kind == TOTPFactor) {
 			retained = true
 			return nil
 		}
 		f.AddedAt = db.FromMillis(added)
 		out = append(out, f)
 		return nil
-	}, `SELECT CASE WHEN second_factor THEN '`+SecurityKeyKind+`' ELSE '`+audit.PasskeyCreated+`' END, name, created_at
+	}, `SELECT CASE WHEN second_factor THEN '`+SecurityKeyFactor+`' ELSE '`+PasskeyFactor+`' END, name, created_at
 			FROM passkeys WHERE user_id = ? AND `+recentPasskey+`
-		UNION ALL SELECT '`+audit.UserTOTPSet+`', '', confirmed_at FROM totp_secrets WHERE id = ? AND confirmed_at > ?
-		UNION ALL SELECT '`+audit.RecoveryCodesCreated+`', '', max(created_at) FROM recovery_codes
+		UNION ALL SELECT '`+TOTPFactor+`', '', confirmed_at FROM totp_secrets WHERE id = ? AND confirmed_at > ?
+		UNION ALL SELECT '`+RecoveryCodesFactor+`', '', max(created_at) FROM recovery_codes
 			WHERE user_id = ? AND created_at > ? AND used_at IS NULL GROUP BY user_id
 		ORDER BY 3`, userID, at, userID, at, userID, at)
 	return out, retained, db.Wrap("list recent factors", err)

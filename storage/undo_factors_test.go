@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
+
 	"gatehouse/storage"
 	"gatehouse/storage/audit"
 	"gatehouse/storage/storagetest"
@@ -27,6 +29,38 @@ func (f *fixture) setTOTP(t *testing.T, hash string) {
 	storagetest.Must(t, err)
 }
 
+// attack does what an attacker with the password of the fixture's user can do. The names of links begin with n.
+func (f *fixture) attack(t *testing.T, n string) {
+	t.Helper()
+	for _, key := range []bool{false, true} {
+		p := f.passkey(n + map[bool]string{false: "passkey", true: "key"}[key])
+		p.SecondFactor = key
+		storagetest.Must(t, f.CreatePasskey(t.Context(), p, f.addition(t, p.ID)))
+		f.clock.Advance(time.Second)
+	}
+	f.setTOTP(t, n+"first")
+	f.clock.Advance(time.Second)
+	f.setTOTP(t, n+"second")
+	codes := [][]byte{[]byte("code")}
+	storagetest.Must(t, f.SetRecoveryCodes(t.Context(), f.user.ID, codes, f.addition(t, n+"codes")))
+	f.clock.Advance(time.Second)
+	f.token(t, storage.ChangeEmail, n+"change", n+"evil@example.com", nil)
+	_, err := f.ChangeEmail(t.Context(), []byte(n+"change"), storage.EmailChange{
+		UndoHash: []byte(n + "undo"), UndoExpiresAt: f.Now().Add(storage.UndoWindow),
+		Notice: func(u storage.User) storage.Mail {
+			return storage.Mail{Kind: storage.MailEmailChanged, UserID: u.ID, To: u.Email}
+		},
+	})
+	storagetest.Must(t, err)
+	f.clock.Advance(time.Second)
+	p := f.passkey(n + "later")
+	storagetest.Must(t, f.CreatePasskey(t.Context(), p, f.addition(t, n+"later")))
+	storagetest.Must(t, f.SetPassword(t.Context(), f.user.ID, "hash"))
+	_, err = f.EndOtherSessions(t.Context(), f.user.ID, "", "report")
+	storagetest.Must(t, err)
+	f.token(t, storage.ResetPassword, n+"reset", "evil@example.com", nil)
+}
+
 // TestLinkRemovesAddedFactors tests PE19: an attacker with the password of a user without factors adds them, changes
 // the address and the password, and requests links. Each link that the user got still removes all of it, once.
 func TestLinkRemovesAddedFactors(t *testing.T) {
@@ -34,37 +68,8 @@ func TestLinkRemovesAddedFactors(t *testing.T) {
 	storagetest.Each(t, func(t *testing.T, url string) {
 		f := mailFixture(t, url)
 		f.ctx = t.Context()
-		attack := func(n string) {
-			for _, key := range []bool{false, true} {
-				p := f.passkey(n + map[bool]string{false: "passkey", true: "key"}[key])
-				p.SecondFactor = key
-				storagetest.Must(t, f.CreatePasskey(t.Context(), p, f.addition(t, p.ID)))
-				f.clock.Advance(time.Second)
-			}
-			f.setTOTP(t, n+"first")
-			f.clock.Advance(time.Second)
-			f.setTOTP(t, n+"second")
-			codes := [][]byte{[]byte("code")}
-			storagetest.Must(t, f.SetRecoveryCodes(t.Context(), f.user.ID, codes, f.addition(t, n+"codes")))
-			f.clock.Advance(time.Second)
-			f.token(t, storage.ChangeEmail, n+"change", n+"evil@example.com", nil)
-			_, err := f.ChangeEmail(t.Context(), []byte(n+"change"), storage.EmailChange{
-				UndoHash: []byte(n + "undo"), UndoExpiresAt: f.Now().Add(storage.UndoWindow),
-				Notice: func(u storage.User) storage.Mail {
-					return storage.Mail{Kind: storage.MailEmailChanged, UserID: u.ID, To: u.Email}
-				},
-			})
-			storagetest.Must(t, err)
-			f.clock.Advance(time.Second)
-			p := f.passkey(n + "later")
-			storagetest.Must(t, f.CreatePasskey(t.Context(), p, f.addition(t, n+"later")))
-			storagetest.Must(t, f.SetPassword(t.Context(), f.user.ID, "hash"))
-			_, err = f.EndOtherSessions(t.Context(), f.user.ID, "", "report")
-			storagetest.Must(t, err)
-			f.token(t, storage.ResetPassword, n+"reset", "evil@example.com", nil)
-		}
 		for _, hash := range []string{"passkey", "codes"} {
-			attack(hash + " ")
+			f.attack(t, hash+" ")
 			before := f.addition(t, "").User
 			recent, _, err := f.RecentFactors(t.Context(), f.user.ID)
 			if err != nil || len(recent) != 5 {
@@ -86,11 +91,11 @@ func TestLinkRemovesAddedFactors(t *testing.T) {
 				t.Errorf("the link that restores the address = %v, want it to stay valid", err)
 			}
 		}
-		attack("address ")
+		f.attack(t, "address ")
 		_, err := f.UndoEmailChange(t.Context(), []byte("address undo"))
 		storagetest.Must(t, err)
 		f.wantFactors(t, "after the address was restored", storage.Factors{Password: true})
-		attack("late ")
+		f.attack(t, "late ")
 		f.clock.Advance(storage.UndoWindow + time.Second)
 		_, err = f.UndoFactors(t.Context(), []byte("late passkey"))
 		wantLinkRefused(t, "a link after seven days", err, "expired")
@@ -129,9 +134,9 @@ func TestLinkRemovesNoOlderProtection(t *testing.T) {
 		codes := [][]byte{[]byte("a"), []byte("b")}
 		storagetest.Must(t, f.SetRecoveryCodes(t.Context(), f.user.ID, codes, f.addition(t, "codes")))
 		recent, retained, err := f.RecentFactors(t.Context(), f.user.ID)
-		isTOTP := func(r storage.RecentFactor) bool { return r.Kind == audit.UserTOTPSet }
+		isTOTP := func(r storage.RecentFactor) bool { return r.Kind == storage.TOTPFactor }
 		if err != nil || !retained || len(recent) != 2 || slices.ContainsFunc(recent, isTOTP) {
-			t.Errorf("RecentFactors = %+v, %v, %v, want the passkey and the codes, and that the app stays", recent, retained, err)
+			t.Errorf("RecentFactors = %+v, %v, %v, want the passkey and the codes", recent, retained, err)
 		}
 		_, err = f.UndoFactors(t.Context(), []byte("new"))
 		storagetest.Must(t, err)
@@ -168,5 +173,49 @@ func TestEndedSessionAddsNoFactor(t *testing.T) {
 			}
 		}
 		f.wantFactors(t, "after the requests", storage.Factors{Password: true})
+	})
+}
+
+// TestChangeEndsConcurrentSignIns creates sessions and pending sign-ins while the password changes: each is refused or
+// ended (PE23).
+func TestChangeEndsConcurrentSignIns(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, url string) {
+		f := newFixture(t, url)
+		for range 5 {
+			u, err := f.User(t.Context(), f.user.ID)
+			storagetest.Must(t, err)
+			stored, err := f.Password(t.Context(), u.ID)
+			storagetest.Must(t, err)
+			storagetest.Concurrently(8, func(i int) {
+				id := uuid.NewString()
+				now := f.Now()
+				var err error
+				switch {
+				case i == 4:
+					err = f.ChangePassword(t.Context(), storage.PasswordChange{
+						UserID: u.ID, Previous: stored.Hash, Hash: stored.Hash,
+					})
+				case i%2 == 0:
+					err = f.CreateSession(t.Context(), &storage.BrowserSession{
+						ID: id, TokenHash: []byte(id), UserID: u.ID, UserEpoch: u.Epoch, SignInEpoch: u.SignInEpoch,
+						AuthTime: now, CreatedAt: now, LastSeenAt: now, ExpiresAt: now.Add(time.Hour),
+					})
+				default:
+					err = f.CreatePendingSignIn(t.Context(), storage.PendingSignIn{
+						ID: id, BrowserHash: []byte(id), UserID: u.ID, UserEpoch: u.Epoch, SignInEpoch: u.SignInEpoch,
+						AuthTime: now, ExpiresAt: now.Add(time.Hour),
+					})
+				}
+				if err != nil && (i == 4 || !errors.Is(err, storage.ErrNotFound)) {
+					t.Errorf("the change or a concurrent sign-in = %v", err)
+				}
+			})
+			n := storagetest.Count(t, f.Store, url, `SELECT (SELECT count(*) FROM browser_sessions WHERE ended_at IS NULL)
+				+ (SELECT count(*) FROM pending_sign_ins)`)
+			if n != 0 {
+				t.Fatalf("%d sign-ins outlast the change, want 0", n)
+			}
+		}
 	})
 }

@@ -250,7 +250,7 @@ func (f fixture) ownFormats(t *testing.T) []formatCase {
 			wantLosses(t, r,
 				importer.Loss{What: "sub (the id is not a UUID; the user gets a new sub)", Count: 2},
 				importer.Loss{
-					What:  "password: a hash of the weak kind ssha; --allow-weak-hashes ssha imports it for 90 days",
+					What:  "password: a weak hash of the kind ssha; --allow-weak-hashes ssha imports it for 90 days",
 					Count: 1,
 				})
 			if len(r.Problems) != 1 || r.Problems[0].Location != "users.csv:5 (dave)" {
@@ -341,6 +341,16 @@ func TestWeakHashesNeedAFlag(t *testing.T) {
 	}
 	storagetest.Must(t, f.EnableUser(t.Context(), bob.ID))
 	f.signIn(t, "bob", "test123", "")
+	low := filepath.Join(t.TempDir(), "users.csv") // one iteration
+	const hash = "$pbkdf2-sha256$i=1$c2FsdHNhbHQ$QJxzfvdbHYBpydCbHoFg3GJEqMFULwskiuqiJctoYpI"
+	storagetest.Must(t, os.WriteFile(low, []byte("sub,username,email,password_hash\n1,dora,dora@example.com,"+hash+"\n"),
+		0o600))
+	f.run(t, "csv", importer.Options{Source: "low", AllowWeak: []passwordhash.Kind{passwordhash.PBKDF2SHA256}}, low)
+	dora, err := f.users.User(t.Context(), "dora")
+	storagetest.Must(t, err)
+	if p, err := f.Password(t.Context(), dora.ID); err != nil || p.ExpiresAt == nil {
+		t.Errorf("the hash with one iteration = %+v, %v, want it to expire", p, err)
+	}
 }
 
 // TestTakenIDsAndNamesAreReported imports users whose ids and names others have.

@@ -130,13 +130,13 @@ func (im *Importer) password(u user) *storage.Password {
 		return nil
 	case u.hash == nil:
 		return nil
-	case u.hash.Kind().IsWeak() && !slices.Contains(im.options.AllowWeak, u.hash.Kind()):
-		im.report.lose("password: a hash of the weak kind %s; --allow-weak-hashes %[1]s imports it for 90 days",
+	case u.hash.IsWeak() && !slices.Contains(im.options.AllowWeak, u.hash.Kind()):
+		im.report.lose("password: a weak hash of the kind %s; --allow-weak-hashes %[1]s imports it for 90 days",
 			u.hash.Kind())
 		return nil
 	}
 	p := &storage.Password{Hash: u.hash.String(), Kind: string(u.hash.Kind()), ChangedAt: now}
-	if u.hash.Kind().IsWeak() {
+	if u.hash.IsWeak() {
 		expires := now.Add(weakHashLifetime)
 		p.ExpiresAt = &expires
 	}

@@ -78,6 +78,11 @@ func FormatArgon2id(c Argon2Cost, salt, sum []byte) string {
 func (h *argon2Hash) Kind() Kind  { return h.kind }
 func (h *argon2Hash) Memory() int { return int(h.cost.Memory) << 10 }
 
+// minArgon2 is how many KiB a computation writes at least.
+const minArgon2 = 64
+
+func (h *argon2Hash) IsWeak() bool { return uint64(h.cost.Memory)*uint64(h.cost.Passes) < minArgon2 }
+
 func (h *argon2Hash) Verify(password string) bool {
 	size := uint32(len(h.sum)) //nolint:gosec // at most maxSum
 	if h.kind == Argon2i {

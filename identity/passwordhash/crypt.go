@@ -45,6 +45,16 @@ func parseBcrypt(s string) (Hash, error) {
 func (h bcryptHash) Kind() Kind     { return Bcrypt }
 func (h bcryptHash) Memory() int    { return 0 }
 func (h bcryptHash) String() string { return "$2b$" + string(h) }
+func (h bcryptHash) IsWeak() bool   { return false } // 16 rounds cost more than minPBKDF2
+
+// maxBcryptPassword is how many bytes of a password bcrypt reads.
+const maxBcryptPassword = 72
+
+// ReadsAll reports whether a hash of the kind depends on all of a password. Of bcrypt it does not beyond 72 bytes: any
+// password with the same beginning has the hash.
+func (k Kind) ReadsAll(password string) bool {
+	return k != Bcrypt || len(password) <= maxBcryptPassword
+}
 
 // Verify reads the first 72 bytes of the password, as bcrypt does.
 func (h bcryptHash) Verify(password string) bool {
@@ -89,8 +99,9 @@ func parseSHA512Crypt(s string) (Hash, error) {
 	return &sha512CryptHash{max(int(rounds), cryptMin), salt, sum}, nil
 }
 
-func (h *sha512CryptHash) Kind() Kind  { return SHA512Crypt }
-func (h *sha512CryptHash) Memory() int { return 0 }
+func (h *sha512CryptHash) Kind() Kind   { return SHA512Crypt }
+func (h *sha512CryptHash) Memory() int  { return 0 }
+func (h *sha512CryptHash) IsWeak() bool { return false } // 1000 rounds at least
 
 func (h *sha512CryptHash) String() string {
 	return fmt.Sprintf("$6$rounds=%d$%s$%s", h.rounds, h.salt, h.sum)

@@ -73,8 +73,9 @@ func parseLDAP(s string) (Hash, error) {
 	return &ldapHash{scheme, b[:scheme.size], b[scheme.size:]}, nil
 }
 
-func (h *ldapHash) Kind() Kind  { return h.scheme.kind }
-func (h *ldapHash) Memory() int { return 0 }
+func (h *ldapHash) Kind() Kind   { return h.scheme.kind }
+func (h *ldapHash) Memory() int  { return 0 }
+func (h *ldapHash) IsWeak() bool { return true }
 
 func (h *ldapHash) Verify(password string) bool {
 	d := h.scheme.new()

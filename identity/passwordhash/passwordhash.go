@@ -49,6 +49,13 @@ const (
 	SSHA512 Kind = "ssha512"
 )
 
+// kinds are all kinds.
+var kinds = append(WeakKinds(), Argon2id, Argon2i, Bcrypt, PBKDF2SHA1, PBKDF2SHA256, PBKDF2SHA512, Scrypt, Firebase,
+	SHA512Crypt)
+
+// Kinds returns all kinds.
+func Kinds() []Kind { return slices.Clone(kinds) }
+
 // WeakKinds returns the kinds that compute one hash.
 func WeakKinds() []Kind { return []Kind{MD5, SMD5, SHA, SSHA, SHA256, SSHA256, SHA512, SSHA512} }
 
@@ -61,6 +68,9 @@ type Hash interface {
 	Kind() Kind
 	// Memory returns how many bytes Verify needs.
 	Memory() int
+	// IsWeak reports whether an attacker with the hash tries passwords too cheaply: it is of one of WeakKinds, or its cost
+	// is below the least that systems have used.
+	IsWeak() bool
 	// Verify reports whether a password has the hash. The comparison takes the same time for every password.
 	Verify(password string) bool
 	// String returns the stored form of the hash, which Parse accepts: the same for every notation of one hash.

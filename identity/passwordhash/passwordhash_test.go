@@ -217,6 +217,23 @@ func TestBounds(t *testing.T) {
 	}
 }
 
+// TestHashesOfLowCostAreWeak checks the least cost of each algorithm that is not weak (PE56).
+func TestHashesOfLowCostAreWeak(t *testing.T) {
+	t.Parallel()
+	const tail = "$c2FsdHNhbHQ$QJxzfvdbHYBpydCbHoFg3GJEqMFULwskiuqiJctoYpI"
+	for s, want := range map[string]bool{
+		"$pbkdf2-sha256$i=999" + tail: true, "$pbkdf2-sha256$i=1000" + tail: false, "pbkdf2_sha256$1" + tail: true,
+		"$scrypt$ln=5,r=8,p=1" + tail: true, "$scrypt$ln=6,r=8,p=1" + tail: false, "$scrypt$ln=5,r=8,p=2" + tail: false,
+		"$argon2id$v=19$m=63,t=1,p=1" + tail: true, "$argon2id$v=19$m=32,t=2,p=1" + tail: false,
+		"$2b$04$" + strings.Repeat("a", 53): false, "{SSHA}JFZFs0oHzxbMwkSJmYVeI8MnTDy/276a": true,
+	} {
+		h, err := Parse(s)
+		if err != nil || h.IsWeak() != want {
+			t.Errorf("Parse(%s) = %v, %v, want weak: %v", s, h, err, want)
+		}
+	}
+}
+
 // TestInvalidHashes are strings that are no hash, or that would match more than one password.
 func TestInvalidHashes(t *testing.T) {
 	t.Parallel()

@@ -21,6 +21,8 @@ var pbkdf2Functions = map[Kind]struct {
 	PBKDF2SHA1: {sha1.Size, sha1.New}, PBKDF2SHA256: {sha256.Size, sha256.New}, PBKDF2SHA512: {sha512.Size, sha512.New},
 }
 
+const minPBKDF2 = 1000 // iterations
+
 type pbkdf2Hash struct {
 	kind       Kind
 	iterations int
@@ -94,6 +96,9 @@ func parseDjangoPBKDF2(s string) (Hash, error) {
 
 func (h *pbkdf2Hash) Kind() Kind  { return h.kind }
 func (h *pbkdf2Hash) Memory() int { return 0 }
+
+// IsWeak reports fewer iterations than RFC 8018 §4.2 recommends at least.
+func (h *pbkdf2Hash) IsWeak() bool { return h.iterations < minPBKDF2 }
 
 func (h *pbkdf2Hash) Verify(password string) bool {
 	got, err := pbkdf2.Key(pbkdf2Functions[h.kind].new, password, h.salt, h.iterations, len(h.sum))

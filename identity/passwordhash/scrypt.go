@@ -53,6 +53,11 @@ func (c scryptCost) sum(password string, salt []byte, size int) []byte {
 	return out
 }
 
+// minScrypt is how many bytes a computation writes at least.
+const minScrypt = 64 << 10
+
+func (c scryptCost) isWeak() bool { return c.memory()*c.p < minScrypt }
+
 func (c scryptCost) String() string { return fmt.Sprintf("ln=%d,r=%d,p=%d", c.logN, c.r, c.p) }
 
 // parseScryptCost parses "ln=15,r=8,p=1". Ory Kratos has N instead of its logarithm in ln.
@@ -94,6 +99,8 @@ func parseScrypt(s string) (Hash, error) {
 
 func (h *scryptHash) Kind() Kind  { return Scrypt }
 func (h *scryptHash) Memory() int { return int(h.cost.memory()) } //nolint:gosec // at most MaxMemory
+
+func (h *scryptHash) IsWeak() bool { return h.cost.isWeak() }
 
 func (h *scryptHash) Verify(password string) bool {
 	return keyed.Equal(h.cost.sum(password, h.salt, len(h.sum)), h.sum)
@@ -163,6 +170,8 @@ func parseFirebase(s string) (Hash, error) {
 
 func (h *firebaseHash) Kind() Kind  { return Firebase }
 func (h *firebaseHash) Memory() int { return int(h.cost.memory()) } //nolint:gosec // at most MaxMemory
+
+func (h *firebaseHash) IsWeak() bool { return h.cost.isWeak() }
 
 func (h *firebaseHash) Verify(password string) bool {
 	derived := h.cost.sum(password, slices.Concat(h.salt, h.separator), firebaseKeySize)

@@ -175,6 +175,17 @@ func (r *Record[T]) InsertFrom(relation string, from map[string]string) string {
 		relation
 }
 
+// InsertIf adds a record if a relation of one row at most, with its condition, has that row. It returns ErrNotFound
+// when the relation has none.
+func (r *Record[T]) InsertIf(ctx context.Context, c Conn, v *T, relation string, args ...any) error {
+	query := r.InsertFrom(relation, nil)
+	if c.gorm.Name() != Postgres { // without types
+		query = "INSERT INTO " + r.table + " (" + r.columns + ") SELECT ?" + strings.Repeat(", ?", len(r.names)-1) +
+			" FROM " + relation
+	}
+	return c.translateError(ExecOne(ctx, c, query, append(r.Values(v, nil), args...)...))
+}
+
 // Query calls fn with each record of the table that matches a condition, which begins with WHERE.
 func (r *Record[T]) Query(ctx context.Context, c Conn, fn func(*T) error, where string, args ...any) error {
 	return r.QueryColumns(ctx, c, fn, "SELECT "+r.Columns()+" FROM "+r.table+" "+where, args...)

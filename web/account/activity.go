@@ -143,7 +143,7 @@ func (p *Pages) activityText(r *http.Request, row audit.Row) string {
 
 // DecideActivity serves POST /account/activity/{id}: the user states whether they caused an event. If not, all other
 // browsers are signed out, and the next page has what to do next.
-func (p *Pages) DecideActivity(_ http.ResponseWriter, r *http.Request) error {
+func (p *Pages) DecideActivity(w http.ResponseWriter, r *http.Request) error {
 	id := r.PathValue("id")
 	user, form, err := p.readForm(r, "activity", id)
 	if err != nil {
@@ -156,6 +156,9 @@ func (p *Pages) DecideActivity(_ http.ResponseWriter, r *http.Request) error {
 		return page.RedirectTo(activityPath + "?confirmed")
 	}
 	if err := p.users.EndOtherSessions(r.Context(), user, id); err != nil {
+		return err
+	}
+	if err := p.users.KeepDevice(w, r, user.User); err != nil {
 		return err
 	}
 	return p.afterReport(r, user)

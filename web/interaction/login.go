@@ -210,7 +210,11 @@ func (p *Pages) Login(w http.ResponseWriter, r *http.Request) error {
 		return p.loginFailed(w, r, attempt, err)
 	}
 	setActor(r.Context(), user)
-	return p.completeLogin(w, r, user, how, a, attempt.to)
+	err = p.completeLogin(w, r, user, how, a, attempt.to)
+	if errors.Is(err, identity.ErrInvalidCredentials) { // it changed since it was verified
+		return p.loginFailed(w, r, attempt, err)
+	}
+	return err
 }
 
 // unknownPasskey returns what the browser signals to password managers when no user has the passkey of a response, as

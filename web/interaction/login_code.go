@@ -113,17 +113,17 @@ func (p *Pages) LoginWithCode(w http.ResponseWriter, r *http.Request) error {
 	reqevent.FromContext(r.Context()).SetUser("") // another user who is signed in here is not the actor
 	user, err := p.users.SignInWithCode(
 		r.Context(), attempt.username, form.Get("code"), browser, p.users.Device(r))
+	if err == nil {
+		setActor(r.Context(), user)
+		how := identity.Authentication{ACR: identity.ACRPassword, AMR: []string{identity.AMRCode}}
+		err = p.completeLogin(w, r, user, how, a, attempt.to)
+	}
 	if errors.Is(err, identity.ErrInvalidCredentials) {
 		reqevent.FromContext(r.Context()).Err = err
 		attempt.status, attempt.problem = http.StatusUnauthorized, p.pages.Text(r, "code.incorrect")
 		return p.renderCode(w, r, attempt)
 	}
-	if err != nil {
-		return err
-	}
-	setActor(r.Context(), user)
-	how := identity.Authentication{ACR: identity.ACRPassword, AMR: []string{identity.AMRCode}}
-	return p.completeLogin(w, r, user, how, a, attempt.to)
+	return err
 }
 
 // sendCode sends a code, unless the previous one was requested a moment ago.

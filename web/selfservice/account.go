@@ -180,6 +180,9 @@ func (p *Pages) ChangePassword(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return p.renderAccount(w, r, passwordPage, user, err)
 	}
+	if err := p.users.KeepDevice(w, r, user.User); err != nil {
+		return err
+	}
 	return p.done(w, r, "flow.reset.done.title", "flow.change.done", "/account")
 }
 

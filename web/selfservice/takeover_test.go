@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"gatehouse/cmd/gatehouse/server/servertest"
 	"gatehouse/identity/totp"
@@ -114,5 +115,42 @@ func TestTakeoverWithAddedFactorEnds(t *testing.T) {
 		}
 		// The link of the notice is not ended by the reset.
 		f.want("the link after a reset", f.Browser().Open(link), http.StatusOK, "Nothing that was added")
+	})
+}
+
+// TestNewPasswordMakesBrowsersUnknown covers PE19 over HTTP: browsers from before a change of the password, or from
+// before the user reported an event, are new again. The browser in which the user did that is not.
+func TestNewPasswordMakesBrowsersUnknown(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, db string) {
+		f := newFixture(t, db)
+		f.User("carol")
+		f.Clock.Advance(25 * time.Hour) // the account is not new
+		isNew := func(b *servertest.Browser, password string) bool {
+			t.Helper()
+			b.Submit("/account/sign-out", b.Open("/account").Fields())
+			f.QueuedMails()
+			b.Follow(signInAs(b, "carol", password))
+			return slices.ContainsFunc(f.QueuedMails(), func(m storage.OpenedMail) bool {
+				return m.Kind == storage.MailNewDevice
+			})
+		}
+		want := func(when string, b *servertest.Browser, password string, want bool) {
+			t.Helper()
+			if got := isNew(b, password); got != want {
+				t.Errorf("%s: the browser is new: %v, want %v", when, got, want)
+			}
+		}
+		one, other := f.Browser(), f.Browser()
+		want("a first sign-in", one, servertest.Password, true)
+		want("a first sign-in", other, servertest.Password, true)
+		want("another sign-in", other, servertest.Password, false)
+		f.want("the change", submit(one, one.Open("/account/password"), "/account/password", "current",
+			servertest.Password, "password", "carols-new-otters"), http.StatusOK, "Your password is changed")
+		want("where the password changed", one, "carols-new-otters", false)
+		want("elsewhere", other, "carols-new-otters", true)
+		f.report(other, "Signed in")
+		want("where the event was reported", other, "carols-new-otters", false)
+		want("elsewhere", one, "carols-new-otters", true)
 	})
 }

@@ -5,14 +5,13 @@ import (
 
 	"gatehouse/identity"
 	"gatehouse/storage"
-	"gatehouse/storage/audit"
 )
 
 // factorItems returns the names of factors that were added recently, for users.
 func (p *Pages) factorItems(r *http.Request, recent []storage.RecentFactor) (items []string) {
 	keys := map[string]string{
-		audit.PasskeyCreated: "flow.factor.passkey", storage.SecurityKeyKind: "flow.factor.key",
-		audit.UserTOTPSet: "flow.factor.totp", audit.RecoveryCodesCreated: "flow.factor.codes",
+		storage.PasskeyFactor: "flow.factor.passkey", storage.SecurityKeyFactor: "flow.factor.key",
+		storage.TOTPFactor: "flow.factor.totp", storage.RecoveryCodesFactor: "flow.factor.codes",
 	}
 	for _, f := range recent {
 		if f.Name != "" {
