@@ -16,6 +16,7 @@ import (
 	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
 	"google.golang.org/protobuf/proto"
 
+	"gatehouse/identity/passkey/passkeytest"
 	"gatehouse/storage/storagetest"
 )
 
@@ -31,7 +32,8 @@ var metricSamples = []string{
 	`gatehouse_rate_limit_decisions_total{decision="allowed",limit="token_client"} 1`,
 	`gatehouse_redis_up 0`, `gatehouse_mail_up 1`, `gatehouse_database_up 1`,
 	`gatehouse_database_connections{pool="write",state="idle"}`, `gatehouse_cache_lookups_total{result="hit"}`,
-	`gatehouse_tls_certificate_expiry_timestamp_seconds`, `gatehouse_passwords_waiting 0`,
+	`gatehouse_tls_certificate_expiry_timestamp_seconds`,
+	`gatehouse_passkey_metadata_expiry_timestamp_seconds 4.0709088e+09`, `gatehouse_passwords_waiting 0`,
 	`gatehouse_job_failures_total{job="seal the audit log"} 0`, `gatehouse_clock_skew_seconds 0`,
 	`gatehouse_cleanup_behind_seconds 0`, `gatehouse_large_deletions_total 0`,
 	`gatehouse_build_info{version="unreleased"} 1`, `go_goroutines`, `process_open_fds`,
@@ -45,6 +47,7 @@ func TestMetricsCoverAlertsWithoutCallerInput(t *testing.T) {
 	admin := storagetest.FreeAddress(t)
 	p.env["GATEHOUSE_ADMIN_LISTEN"], p.env["GATEHOUSE_REDIS_URL"] = admin, "redis://"+storagetest.FreeAddress(t)
 	p.env["GATEHOUSE_SMTP_URL"], p.env["GATEHOUSE_MAIL_FROM"] = "smtp://mail.example", "no-reply@id.example"
+	writeMetadata(t, p.env)
 	id, secret := createClient(t, p.env, serviceMetadata)
 	server := p.serve(t)
 	client := newTrustingClient(t, p.cert)
@@ -82,6 +85,19 @@ func TestMetricsCoverAlertsWithoutCallerInput(t *testing.T) {
 		if !strings.Contains(metrics, "# TYPE "+family+" ") {
 			t.Errorf("an alert uses the metric %s, which does not exist", name)
 		}
+	}
+}
+
+// writeMetadata writes a file of the FIDO Metadata Service and sets its settings.
+func writeMetadata(t *testing.T, env map[string]string) {
+	t.Helper()
+	vendor, dir := passkeytest.NewVendor(t), t.TempDir()
+	for name, content := range map[string][]byte{
+		"GATEHOUSE_PASSKEY_METADATA_FILE":      vendor.Metadata("2099-01-01", passkeytest.Model{AAGUID: [16]byte{1}}),
+		"GATEHOUSE_PASSKEY_METADATA_ROOT_FILE": vendor.Root(),
+	} {
+		env[name] = filepath.Join(dir, name)
+		storagetest.Must(t, os.WriteFile(env[name], content, 0o600))
 	}
 }
 

@@ -36,6 +36,9 @@ var (
 // Models returns how many models of authenticators the metadata has.
 func (m *Metadata) Models() int { return m.models }
 
+// Expiry returns the day from which on newer metadata exists.
+func (m *Metadata) Expiry() time.Time { return m.nextUpdate }
+
 // CheckExpiry returns ErrMetadataExpired from the day on at which newer metadata exists: a model that was revoked since
 // is not in this one.
 func (m *Metadata) CheckExpiry(now time.Time) error {

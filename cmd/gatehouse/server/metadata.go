@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"gatehouse/config"
 	"gatehouse/identity/passkey"
 )
@@ -93,6 +95,23 @@ func (s *Server) checkMetadata() error {
 		s.log.Error("no passkeys can be created", slog.Any("error", settingError("GATEHOUSE_PASSKEY_METADATA_FILE", err)))
 	}
 	return nil
+}
+
+// registerMetadata adds the metric of when the metadata in use expires.
+func (s *Server) registerMetadata(registry *prometheus.Registry) {
+	if s.readMetadata == nil {
+		return
+	}
+	registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "gatehouse_passkey_metadata_expiry_timestamp_seconds",
+		Help: "When the FIDO metadata in use expires, after which no passkeys can be created.",
+	}, func() float64 {
+		m, err := s.readMetadata()
+		if err != nil {
+			return 0
+		}
+		return float64(m.Expiry().Unix())
+	}))
 }
 
 // CheckMetadata returns an error that names the setting if the file with the models of authenticators cannot be used or

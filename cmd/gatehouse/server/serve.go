@@ -105,6 +105,7 @@ func (s *Server) openListeners(
 			Name: "gatehouse_tls_certificate_expiry_timestamp_seconds", Help: "When the TLS certificate in use expires.",
 		}, l.certificate.expiry))
 	}
+	s.registerMetadata(registry)
 	handlers := map[string]http.Handler{s.Config.Listen: pages.Handler()}
 	if s.Config.AdminListen != "" {
 		handlers[s.Config.AdminListen] = adminHandler(pages, registry, s.Config)
