@@ -117,7 +117,7 @@ func addPasskey(s *servertest.Server, u storage.User) {
 	storagetest.Must(s.T, s.Store.CreatePasskey(s.T.Context(), storage.Passkey{
 		ID: u.ID, UserID: u.ID, CredentialID: []byte(u.ID), PublicKey: []byte("key"), Attestation: "none", Name: "Key",
 		UserVerified: true, Discoverable: true, BackupEligible: true, CreatedAt: s.Clock.Now(),
-	}))
+	}, storage.FactorAddition{}))
 }
 
 // TestStepUpIsOnlyForACR covers GX48: any other reason for the sign-in page requires the whole sign-in.
