@@ -327,6 +327,30 @@ var userPolicy = []servertest.Requirement{
 			}))
 			wantPage(t, b.Authorize(c, "scope", "openid"), "/enrol", "requires a passkey")
 		}),
+	servertest.Req("PE18d", decision62,
+		"the policy none of a client, a group and an API requires no factor, also after a stricter one",
+		func(t *testing.T, s *servertest.Server) {
+			addToGroups(s, s.User("alice"), "staff")
+			none, err := identity.ParseRequiredACR("none")
+			storagetest.Must(t, err)
+			addAPI(t, s, notesAPI, "Notes", "read")
+			c := s.RelyingParty(`"gatehouse_required_acr":"none"`)
+			b := s.Browser()
+			for _, acr := range []string{"phr", none} {
+				storagetest.Must(t, s.Store.UpdateGroup(t.Context(), "staff", func(g *storage.Group) { g.RequiredACR = acr }))
+				requireACR(s, notesAPI, acr, 0)
+				p := b.Authorize(c, "scope", "openid read", "resource", notesAPI)
+				if strings.Contains(p.URL, "/login") {
+					p = b.SignIn(p, "alice")
+				}
+				if acr != none {
+					wantPage(t, p, "/enrol", "requires a passkey")
+					continue
+				}
+				form := servertest.CodeForm(b.Decide(p, "approve").Location(), c, "resource", notesAPI)
+				s.Token(c, form).OK(t)
+			}
+		}),
 	servertest.Req("PE18c", decision62,
 		"administrators without a second factor are warned, and from a date on cannot continue without it",
 		func(t *testing.T, s *servertest.Server) {
