@@ -77,6 +77,7 @@ type Config struct {
 	SignInCodes             bool          // whether users can sign in with a code in an email
 	TermsURL                string
 	TermsVersion            string // that users must accept; empty: none
+	Captcha                 Captcha
 	UserDeletionGrace       time.Duration
 	UsernameRetention       time.Duration // after the deletion of a user
 

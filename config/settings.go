@@ -37,7 +37,8 @@ func (s setting) isSecret() bool { return s.secret && s.env != "GATEHOUSE_DATABA
 const DefaultDatabaseURL = "sqlite:gatehouse-data/gatehouse.db"
 
 var settings = slices.Concat(
-	serverSettings, userSettings, migrationSettings, ldapSettings, passkeySettings, brandSettings,
+	serverSettings, userSettings, captchaSettings, migrationSettings, ldapSettings, passkeySettings,
+	brandSettings,
 )
 
 var serverSettings = []setting{

@@ -53,6 +53,9 @@ func (c Config) conflicts() (errs Errors) {
 		report("GATEHOUSE_MAIL_FROM is required with GATEHOUSE_SMTP_URL; set it to the sender of emails, like ",
 			"no-reply@", c.IssuerURL().Hostname())
 	}
+	if problem := c.Captcha.problem(); problem != "" {
+		report(problem)
+	}
 	if c.TermsVersion != "" && c.TermsURL == "" {
 		report("GATEHOUSE_TERMS_VERSION is set without GATEHOUSE_TERMS_URL; set the URL of the terms too")
 	}

@@ -71,7 +71,7 @@ type Options struct {
 	Tracer  trace.Tracer          // nil: requests are not traced
 	Ready   func() error          // an additional condition of /readyz; nil: none
 
-	TermsURL       string // of the terms that users accept
+	SelfService    selfservice.Options
 	Issuer         *url.URL
 	FormKey        []byte       // of the form tokens
 	Pages          page.Options // without the two above
@@ -90,7 +90,7 @@ func New(o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	interactionPages, err := interaction.New(o.Store, o.Users, o.OAuth, o.Limiter, pages, o.TermsURL)
+	interactionPages, err := interaction.New(o.Store, o.Users, o.OAuth, o.Limiter, pages, o.SelfService.TermsURL)
 	if err != nil {
 		return nil, err
 	}
@@ -98,7 +98,7 @@ func New(o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	selfServicePages, err := selfservice.New(o.Users, o.Limiter, pages, o.TermsURL)
+	selfServicePages, err := selfservice.New(o.Users, o.Limiter, pages, o.SelfService)
 	if err != nil {
 		return nil, err
 	}

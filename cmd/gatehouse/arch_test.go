@@ -111,7 +111,8 @@ var allowedImports = []struct {
 	{"cmd/gatehouse/server", []string{
 		"ratelimit", "config", "oauth/fetch", "storage/reqevent", "storage/db", "storage/vault", "storage/audit",
 		"storage", "identity", "identity/passkey", "identity/migration", "oauth/client", "oauth", "notify", "notify/mail",
-		"admin", "templates", "message", "web/page", "web",
+		"admin", "templates", "message", "web/page", "web/selfservice",
+		"web",
 	}},
 	{"cmd/gatehouse/server/servertest", []string{
 		"config", "storage", "storage/storagetest", "ratelimit/redistest", "identity", "identity/totp", "oauth/client",

@@ -1,6 +1,9 @@
 package page
 
-import "net/http"
+import (
+	"net/http"
+	"strings"
+)
 
 // policy is the Content-Security-Policy of every page.
 const policy = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; base-uri 'none'; " +
@@ -19,6 +22,14 @@ func SetHeaders(h http.Header) {
 // applies form-action to every redirect that follows a form, including the client's, and their destinations are
 // unknown.
 func AllowFormRedirects(h http.Header) { h.Set("Content-Security-Policy", policy) }
+
+// AllowSources adds what a page may load from other servers to its policy: scripts, frames, styles and requests.
+func AllowSources(h http.Header, sources string) {
+	extended := strings.NewReplacer(
+		"style-src 'self'", "style-src 'self' "+sources, "script-src 'self'", "script-src 'self' "+sources,
+	).Replace(policy)
+	h.Set("Content-Security-Policy", extended+"; frame-src "+sources+"; connect-src "+sources+"; form-action 'self'")
+}
 
 // SeeOther sends status 303: the browser continues with GET, so that it never forwards a form with a password
 // (RFC 9700 §4.12).

@@ -24,16 +24,26 @@ type Pages struct {
 	limiter  *ratelimit.Limiter
 	pages    *page.Renderer
 	termsURL string
+
+	captcha       Captcha
+	captchaClient *http.Client
 }
 
-// New returns the pages. termsURL is that of the terms that users accept. It fails when a template is invalid.
-func New(
-	users *identity.Users, limiter *ratelimit.Limiter, renderer *page.Renderer, termsURL string,
-) (*Pages, error) {
+// Options are the settings of the pages.
+type Options struct {
+	TermsURL string // of the terms that users accept
+	Captcha  Captcha
+}
+
+// New returns the pages. It fails when a template is invalid.
+func New(users *identity.Users, limiter *ratelimit.Limiter, renderer *page.Renderer, o Options) (*Pages, error) {
 	if err := renderer.Declare("self_service", view{}); err != nil {
 		return nil, err
 	}
-	return &Pages{users: users, limiter: limiter, pages: renderer, termsURL: termsURL}, nil
+	return &Pages{
+		users: users, limiter: limiter, pages: renderer, termsURL: o.TermsURL, captcha: o.Captcha,
+		captchaClient: newCaptchaClient(),
+	}, nil
 }
 
 // view is the data of every page: what happened or what to do, and the form for it, if there is one.
@@ -49,6 +59,7 @@ type view struct {
 	Submit              string
 	Danger              bool   // the form destroys something
 	Challenge           string // of a proof of work
+	Captcha             *Captcha
 	Links               []link
 }
 

@@ -44,6 +44,9 @@ func (p *Pages) emailView(w http.ResponseWriter, r *http.Request, path string, i
 		Fixed: in.fixed,
 	}}
 	v.Challenge = p.users.NewProof(signUpProof)
+	if path == "/sign-up" {
+		p.showCaptcha(w, &v)
+	}
 	v.Links = []link{p.signIn(r, in.request)}
 	return v
 }
@@ -69,6 +72,11 @@ func (p *Pages) requestSignUp(w http.ResponseWriter, r *http.Request, path strin
 		return err
 	}
 	in := emailInput{token: form.Get("token"), email: form.Get("email"), request: request}
+	if path == "/sign-up" { // an invitation is a proof of its own
+		if err := p.checkCaptcha(r.Context(), form); err != nil {
+			return p.captchaFailed(w, r, p.emailView(w, r, path, in), err)
+		}
+	}
 	if err := p.users.RequestSignUp(r.Context(), in.email, in.token, p.origin(r, request)); err != nil {
 		return p.render(w, r, p.emailView(w, r, path, in), err)
 	}

@@ -30,6 +30,7 @@ import (
 	"gatehouse/storage/db"
 	"gatehouse/web"
 	"gatehouse/web/page"
+	"gatehouse/web/selfservice"
 )
 
 // Options are what a server is assembled from.
@@ -262,9 +263,17 @@ func (s *Server) Handler() (http.Handler, error) {
 	return pages.Handler(), nil
 }
 
+func (s *Server) selfServiceOptions() selfservice.Options {
+	c := s.Config.Captcha
+	return selfservice.Options{TermsURL: s.Config.TermsURL, Captcha: selfservice.Captcha{
+		VerifyURL: c.VerifyURL, Secret: c.Secret, ScriptURL: c.ScriptURL, SiteKey: c.SiteKey, Widget: c.Widget,
+		Sources: c.Sources(),
+	}}
+}
+
 func (s *Server) newWeb(registry *prometheus.Registry, tracer trace.Tracer, strictHost bool) (*web.Server, error) {
 	return web.New(web.Options{
-		TermsURL: s.Config.TermsURL, Issuer: s.Config.IssuerURL(), FormKey: s.Store.Vault.Key("form"),
+		SelfService: s.selfServiceOptions(), Issuer: s.Config.IssuerURL(), FormKey: s.Store.Vault.Key("form"),
 		TrustedProxies: s.Config.TrustedProxies,
 		Pages:          s.pages, MaxRequests: s.Config.MaxRequests, RequestTimeout: s.Config.RequestTimeout,
 		Store: s.Store, Users: s.Users, OAuth: s.OAuth, Log: s.log, Limiter: s.limiter,
