@@ -337,7 +337,10 @@ var userPolicy = []servertest.Requirement{
 			c := s.RelyingParty(`"gatehouse_required_acr":"none"`)
 			b := s.Browser()
 			for _, acr := range []string{"phr", none} {
-				storagetest.Must(t, s.Store.UpdateGroup(t.Context(), "staff", func(g *storage.Group) { g.RequiredACR = acr }))
+				storagetest.Must(t, s.Store.UpdateGroup(t.Context(), "staff", func(g *storage.Group) error {
+					g.RequiredACR = acr
+					return nil
+				}))
 				requireACR(s, notesAPI, acr, 0)
 				p := b.Authorize(c, "scope", "openid read", "resource", notesAPI)
 				if strings.Contains(p.URL, "/login") {
