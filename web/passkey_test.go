@@ -96,7 +96,7 @@ func (p *passkeyPages) wantNotices(changes ...string) {
 	p.T.Helper()
 	var got []string
 	for _, m := range p.QueuedMails() {
-		if m.Kind == storage.MailFactorsChanged && m.To == p.alice.Email {
+		if (m.Kind == storage.MailFactorsChanged || m.Kind == storage.MailFactorAdded) && m.To == p.alice.Email {
 			got = append(got, m.Values[storage.MailValueChange])
 		}
 	}
