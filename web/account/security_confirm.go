@@ -35,15 +35,13 @@ func (p *Pages) ConfirmSecurity(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if !mayChange {
-		return page.RedirectTo(page.SignInAgain(securityPath))
+		return page.RedirectTo(page.SignInAgain(page.WithRequest(securityPath, page.RequestOf(r))))
 	}
 	data := confirmPage{Action: r.PathValue("action"), FormToken: p.formToken(user, "security", "")}
 	if data.accountLayout, err = p.newLayout(r, user, securityPath, "security.title"); err != nil {
 		return err
 	}
-	if request := page.RequestOf(r); request != "" {
-		data.Query = "?request=" + request
-	}
+	data.Query = page.WithRequest("", page.RequestOf(r))
 	text := func(key string, values ...any) string { return p.pages.Text(r, key, values...) }
 	data.Submit = text("security.remove")
 	switch {
