@@ -70,13 +70,7 @@ func TestChangedTermsMustBeAccepted(t *testing.T) {
 			!strings.HasSuffix(p.Header.Get("Location"), "/signed-out") {
 			t.Errorf("cancel on the account pages: %d %s, want signed out", p.Status, p.Header.Get("Location"))
 		}
-		if p := b.Open("/account"); !strings.Contains(p.Header.Get("Location"), "/login") {
-			t.Errorf("the account pages: %d %s, want the sign-in page", p.Status, p.Header.Get("Location"))
-		}
-		p := submit(b, b.SignIn(b.Open("/login?then=delete"), "alice"), "/account/delete")
-		if !strings.Contains(p.Text(), "Your account will be deleted") {
-			t.Errorf("the deletion before the terms are accepted: %d %s, want it scheduled", p.Status, p.Text())
-		}
+		wantDeletion(t, b)
 	})
 }
 
@@ -91,5 +85,17 @@ func wantOwnData(t *testing.T, b *servertest.Browser) {
 	}
 	if p := submit(b, b.Open("/account/export"), "/account/export"); p.JSON["user"] == nil {
 		t.Errorf("the export before the terms are accepted: %d %s, want the data", p.Status, p.Body)
+	}
+}
+
+// wantDeletion checks that a user who has not accepted the terms, and is signed out, deletes the account.
+func wantDeletion(t *testing.T, b *servertest.Browser) {
+	t.Helper()
+	if p := b.Open("/account"); !strings.Contains(p.Header.Get("Location"), "/login") {
+		t.Errorf("the account pages: %d %s, want the sign-in page", p.Status, p.Header.Get("Location"))
+	}
+	p := submit(b, b.SignIn(b.Open("/login?then=delete"), "alice"), "/account/delete")
+	if !strings.Contains(p.Text(), "Your account will be deleted") {
+		t.Errorf("the deletion before the terms are accepted: %d %s, want it scheduled", p.Status, p.Text())
 	}
 }
