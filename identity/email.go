@@ -42,7 +42,7 @@ func (u *Users) RequestEmailChange(ctx context.Context, user storage.User, email
 		return err
 	}
 	if other.ID != "" {
-		return u.store.CreateNoEmailToken(ctx, storage.ChangeEmail, "another account has the address")
+		return u.sendNone(ctx, storage.ChangeEmail, "another account has the address")
 	}
 	token, link := u.newLink(credential.EmailToken, "/verify")
 	return u.sendLink(ctx, user, storage.EmailToken{

@@ -1,6 +1,7 @@
 package identity_test
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -8,6 +9,7 @@ import (
 	"gatehouse/ratelimit"
 	"gatehouse/storage"
 	"gatehouse/storage/audit"
+	"gatehouse/storage/reqevent"
 	"gatehouse/storage/storagetest"
 )
 
@@ -86,6 +88,55 @@ func TestRequestedMailsAreLimited(t *testing.T) {
 		if limited != 2 {
 			t.Errorf("%d audit rows have the reason that a limit was reached, want 2: %+v", limited, rows)
 		}
+	})
+}
+
+// TestRequestsWithoutMailHaveLimitedRows tests PE22 and PE24: requests for names without an account, and above the
+// limits of an account, get audit rows only within the limits on failures, per network and in all, with as many
+// statements.
+func TestRequestsWithoutMailHaveLimitedRows(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, url string) {
+		f := newSelfService(t, url, identity.SelfService{})
+		f.limit(map[string]ratelimit.Rate{
+			ratelimit.AccountMail: {Count: 1, Period: time.Hour}, ratelimit.RecordedFailure: {Count: 2, Period: time.Hour},
+			ratelimit.AllRecordedFailures: {Count: 3, Period: time.Hour},
+		})
+		user(t, f.Users, "alice")
+		request := func(event, network string, rows int, request func(ctx context.Context) error) {
+			t.Helper()
+			ctx := reqevent.NewContext(f.ctx, &reqevent.Event{RequestID: "a request", Address: network})
+			count := func() (int, uint64) {
+				n, err := f.store.Audit.CountRows(f.ctx, audit.Filter{Event: event})
+				storagetest.Must(t, err)
+				return int(n), f.store.Stats().Database.Statements
+			}
+			before, statements := count()
+			storagetest.Must(t, request(ctx))
+			after, executed := count()
+			if after-before != rows {
+				t.Errorf("%s from %s: %d audit rows, want %d", event, network, after-before, rows)
+			}
+			if n := executed - statements; f.statements != 0 && n != f.statements {
+				t.Errorf("%s from %s: %d statements, want %d as before", event, network, n, f.statements)
+			} else {
+				f.statements = n
+			}
+		}
+		reset := func(name string) func(context.Context) error {
+			return func(ctx context.Context) error { return f.RequestReset(ctx, name, english) }
+		}
+		resets, signUps := audit.UserPasswordResetRequested, audit.UserSignUpRequested
+		request(resets, "192.0.2.1", 1, reset("alice"))
+		request(resets, "192.0.2.1", 1, reset("alice")) // above the limit of the account
+		request(resets, "192.0.2.1", 1, reset("nobody"))
+		request(resets, "192.0.2.1", 0, reset("nobody"))
+		request(resets, "192.0.2.1", 0, reset("alice"))
+		signUp := func(ctx context.Context) error { return f.RequestSignUp(ctx, "new@example.org", "", english) }
+		request(signUps, "192.0.2.2", 1, signUp)
+		request(signUps, "192.0.2.2", 1, signUp) // above the limit of the address: the last row of all
+		request(signUps, "192.0.2.3", 0, signUp)
+		request(resets, "192.0.2.3", 0, reset("nobody"))
 	})
 }
 

@@ -63,7 +63,7 @@ func (l linkError) Unwrap() error { return ErrLinkRefused }
 
 // The purposes of links without a user, in addition to those of storage.EmailToken.
 const (
-	LinkSignUp     = "sign_up"
+	LinkSignUp     = storage.SignUpRequest
 	LinkInvitation = "invitation"
 )
 
@@ -164,20 +164,30 @@ func (u *Users) sendLink(ctx context.Context, user storage.User, t storage.Email
 	if !u.store.MailEnabled() {
 		return ErrNoMail
 	}
+	reason := ""
 	switch {
 	case user.ID == "":
-		return u.store.CreateNoEmailToken(ctx, t.Purpose, "no account has this name")
+		reason = "no account has this name"
 	case user.DisabledAt != nil:
-		return u.store.CreateNoEmailToken(ctx, t.Purpose, "the user is disabled")
+		reason = "the user is disabled"
 	case !u.mayMail(ctx, t.Purpose, user.ID, m.To):
-		return u.store.CreateNoEmailToken(ctx, t.Purpose, "too many emails")
+		reason = tooManyMails
 	}
+	if reason != "" {
+		return u.sendNone(ctx, t.Purpose, reason)
+	}
+	u.store.Audit.CheckFailure(ctx, u.options.Limiter, storage.UnsentMail(t.Purpose, reason)) // as sendNone counts
 	m.UserID, m.ExpiresAt = user.ID, t.ExpiresAt
-	err := u.store.CreateEmailToken(ctx, user, t, m)
-	if errors.Is(err, storage.ErrConflict) {
-		return u.store.CreateNoEmailToken(ctx, t.Purpose, "the user has codes in too many browsers")
-	}
-	return err
+	return u.store.CreateEmailToken(ctx, user, t, m)
+}
+
+// tooManyMails is the reason of a request that a limit on emails refused.
+const tooManyMails = "too many emails"
+
+// sendNone does the work of an email that is not sent. Its audit row is limited, because an attacker can cause it.
+func (u *Users) sendNone(ctx context.Context, purpose, reason string) error {
+	e := storage.UnsentMail(purpose, reason)
+	return u.store.CreateNoEmailToken(ctx, e, u.store.Audit.CountFailure(ctx, u.options.Limiter, e))
 }
 
 // Origin is where a user requests an email.

@@ -27,6 +27,8 @@ type selfService struct {
 	ctx   context.Context
 	store *storage.Store
 	clock *storagetest.Clock
+
+	statements uint64 // of the last request that a test counted
 }
 
 func newSelfService(t *testing.T, url string, s identity.SelfService) *selfService {

@@ -49,8 +49,9 @@ func (u *Users) RequestSignUp(ctx context.Context, email, invitation string, fro
 		return err
 	}
 	if !u.mayMail(ctx, LinkSignUp, emailKey, emailKey) {
-		return u.store.CreateNoEmailToken(ctx, storage.VerifyEmail, "too many emails")
+		return u.sendNone(ctx, LinkSignUp, tooManyMails)
 	}
+	u.store.Audit.CheckFailure(ctx, u.options.Limiter, storage.UnsentMail(LinkSignUp, "")) // as sendNone counts
 	now := u.store.Now()
 	token, link := u.newLink(credential.EmailToken, "/verify")
 	m := storage.Mail{To: email, Language: from.Language, ExpiresAt: now.Add(signUpTTL)}

@@ -23,8 +23,12 @@ const (
 	SignInCode      = "sign_in_code"
 )
 
+// SignUpRequest is the purpose of the token of a SignUp, which is no EmailToken because it has no user.
+const SignUpRequest = "sign_up"
+
 // emailTokenEvents are the types of the audit events of a new token by its purpose.
 var emailTokenEvents = map[string]string{
+	SignUpRequest: audit.UserSignUpRequested,
 	ResetPassword: audit.UserPasswordResetRequested, VerifyEmail: audit.UserEmailVerificationRequested,
 	ChangeEmail: audit.UserEmailChangeRequested, SignInCode: audit.UserSignInCodeRequested,
 }
@@ -51,12 +55,24 @@ type EmailToken struct {
 
 var emailTokenRow = db.NewRecord[EmailToken]("email_tokens")
 
-// CreateEmailToken stores a token for a user and queues the email with it, in one transaction. It returns ErrConflict
-// when the user has valid sign-in codes in too many other browsers.
+// UnsentMail returns the event of a request for a token that gets no email, with the reason.
+func UnsentMail(purpose, reason string) audit.Event {
+	return audit.Event{Type: emailTokenEvents[purpose], Detail: map[string]any{"reason": reason}}
+}
+
+// CreateEmailToken stores a token for a user and queues the email with it, in one transaction. When the user has valid
+// sign-in codes in too many other browsers, it records only that, with as many statements.
 func (s *Store) CreateEmailToken(ctx context.Context, u User, t EmailToken, m Mail) error {
 	t.UserID, t.UserEpoch, t.CreatedAt = u.ID, u.Epoch, s.Now()
 	return db.Wrap("create email token", s.Tx(ctx, func(tx *Store) error {
-		if err := tx.insertEmailToken(ctx, t); err != nil {
+		err := tx.insertEmailToken(ctx, t)
+		if errors.Is(err, ErrConflict) {
+			if err := db.Exec(ctx, tx.Write, "DELETE FROM deliveries WHERE id = ''"); err != nil {
+				return err
+			}
+			return tx.Audit.Record(ctx, UnsentMail(t.Purpose, "the user has codes in too many browsers"))
+		}
+		if err != nil {
 			return err
 		}
 		if err := tx.QueueMail(ctx, m); err != nil {
@@ -99,9 +115,9 @@ func (s *Store) insertEmailToken(ctx context.Context, t EmailToken) error {
 }
 
 // CreateNoEmailToken does the same work as CreateEmailToken, with as many statements, when no email is sent, such as
-// for a name without an account, so that neither the response nor its duration discloses that. It records the request
-// with the reason, and stores no token and no email.
-func (s *Store) CreateNoEmailToken(ctx context.Context, purpose, reason string) error {
+// for a name without an account, so that neither the response nor its duration discloses that. It stores no token and
+// no email, and records e, an UnsentMail, if its limit allowed that: an attacker can cause it with any name.
+func (s *Store) CreateNoEmailToken(ctx context.Context, e audit.Event, allowed bool) error {
 	return db.Wrap("create no email token", s.Tx(ctx, func(tx *Store) error {
 		if s.MailEnabled() {
 			now, decoy := s.Now(), uuid.NewString()
@@ -117,8 +133,7 @@ func (s *Store) CreateNoEmailToken(ctx context.Context, purpose, reason string) 
 				return err
 			}
 		}
-		e := audit.Event{Type: emailTokenEvents[purpose], Detail: map[string]any{"reason": reason}}
-		return tx.Audit.Record(ctx, e)
+		return tx.Audit.RecordIf(ctx, allowed, e)
 	}))
 }
 

@@ -12,9 +12,7 @@ import (
 // reached: otherwise an attacker could fill the disk. When the queue is full it returns ErrBusy immediately, because a
 // failure is not worth waiting for. The type becomes the FailureEvent of the request event.
 func (l *Log) RecordFailure(ctx context.Context, limiter *ratelimit.Limiter, e Event) error {
-	reqevent.FromContext(ctx).FailureEvent = e.Type
-	l.Count(e.Type)
-	if limiter.Count(ctx, failureCounts(ctx, e)...).Refused {
+	if !l.CountFailure(ctx, limiter, e) {
 		return nil
 	}
 	row, err := l.NewRow(ctx, e)
@@ -27,6 +25,35 @@ func (l *Log) RecordFailure(ctx context.Context, limiter *ratelimit.Limiter, e E
 	default:
 		return db.ErrBusy
 	}
+}
+
+// CountFailure counts a failure for Stats and against the limits of RecordFailure, and reports whether they allow its
+// row: for a caller who then writes the row itself.
+func (l *Log) CountFailure(ctx context.Context, limiter *ratelimit.Limiter, e Event) (allowed bool) {
+	reqevent.FromContext(ctx).FailureEvent = e.Type
+	l.Count(e.Type)
+	return !limiter.Count(ctx, failureCounts(ctx, e)...).Refused
+}
+
+// CheckFailure queries the limits as CountFailure does, and counts nothing: so that a success takes as long.
+func (l *Log) CheckFailure(ctx context.Context, limiter *ratelimit.Limiter, e Event) {
+	limiter.Check(ctx, failureCounts(ctx, e)...)
+}
+
+// RecordIf writes the row of a failure in the current transaction if CountFailure, which counted it, allowed that.
+// Otherwise it executes a statement that changes nothing, so that the number of statements does not disclose the
+// decision.
+func (l *Log) RecordIf(ctx context.Context, allowed bool, e Event) error {
+	row, err := l.NewRow(ctx, e)
+	if err != nil {
+		return err
+	}
+	if allowed {
+		return db.Wrap("record an event", db.Insert(ctx, l.db.Write, &row))
+	}
+	var none int
+	err = db.QueryRow(ctx, l.db.Write, []any{&none}, "SELECT count(*) FROM audit_events WHERE id = ?", row.ID)
+	return db.Wrap("record no event", err)
 }
 
 // RecordSignInFailure does the same as RecordFailure for a failed sign-in, whose row is written before it returns.

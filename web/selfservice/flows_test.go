@@ -25,8 +25,8 @@ func newFixture(t *testing.T, db string) *fixture {
 	t.Helper()
 	return &fixture{t: t, Server: servertest.Start(t, db, servertest.Options{Env: map[string]string{
 		"GATEHOUSE_SMTP_URL": "smtp://127.0.0.1:1", "GATEHOUSE_MAIL_FROM": "id@example.com",
-		"GATEHOUSE_BRAND_NAME": "Zephyr Library",
-		"GATEHOUSE_SIGN_UP":    "domains:example.com", "GATEHOUSE_TERMS_URL": "https://example.com/terms",
+		"GATEHOUSE_BRAND_NAME": "Zephyr Library", "GATEHOUSE_SIGN_IN_CODES": "true",
+		"GATEHOUSE_SIGN_UP": "domains:example.com", "GATEHOUSE_TERMS_URL": "https://example.com/terms",
 		"GATEHOUSE_TERMS_VERSION": "2026-11",
 	}})}
 }
