@@ -22,7 +22,7 @@ var codeLimit = storage.SignInLimit{FreeFailures: 15, Period: 24 * time.Hour}
 // RequestSignInCode sends the user with a username or address a code of six digits, which signs in once, in this
 // browser only. The result and the work are the same for an unknown name. It returns ErrNoMail when no email can be
 // sent or the operator does not allow it.
-func (u *Users) RequestSignInCode(ctx context.Context, name string, browser []byte, language string) error {
+func (u *Users) RequestSignInCode(ctx context.Context, name string, browser []byte, from Origin) error {
 	if !u.SignInCodesAllowed() {
 		return ErrNoMail
 	}
@@ -39,8 +39,9 @@ func (u *Users) RequestSignInCode(ctx context.Context, name string, browser []by
 		Purpose: storage.SignInCode, Hash: u.codeHash(user, browser, code), Email: user.Email, EmailKey: user.EmailKey,
 		BrowserHash: browser, TriesLeft: codeTries, ExpiresAt: u.store.Now().Add(codeTTL),
 	}, storage.Mail{
-		Kind: storage.MailSignInCode, To: user.Email, Language: language, Values: map[string]string{storage.MailCode: code},
-	})
+		Kind: storage.MailSignInCode, To: user.Email, Language: from.Language,
+		Values: map[string]string{storage.MailCode: code},
+	}, from)
 }
 
 // codeHash returns the HMAC of a code. It is bound to the user and the browser.

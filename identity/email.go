@@ -9,7 +9,7 @@ import (
 )
 
 // RequestVerification sends a user a link that proves the address. It returns ErrNoMail when no email can be sent.
-func (u *Users) RequestVerification(ctx context.Context, user storage.User, language string) error {
+func (u *Users) RequestVerification(ctx context.Context, user storage.User, from Origin) error {
 	if user.EmailVerifiedAt != nil {
 		return nil
 	}
@@ -18,15 +18,15 @@ func (u *Users) RequestVerification(ctx context.Context, user storage.User, lang
 		Purpose: storage.VerifyEmail, Hash: credential.Hash(token), Email: user.Email, EmailKey: user.EmailKey,
 		ExpiresAt: u.store.Now().Add(verifyTTL),
 	}, storage.Mail{
-		Kind: storage.MailVerifyEmail, To: user.Email, Language: language,
+		Kind: storage.MailVerifyEmail, To: user.Email, Language: from.Language,
 		Values: map[string]string{storage.MailLink: link},
-	})
+	}, from)
 }
 
 // RequestEmailChange sends a link to a new address of a user, who has it once the link was used. If the address has an
 // account, nothing is sent, and the result is the same. It returns an *InputError for an invalid
 // address, and ErrNoMail when no email can be sent.
-func (u *Users) RequestEmailChange(ctx context.Context, user storage.User, email, language string) error {
+func (u *Users) RequestEmailChange(ctx context.Context, user storage.User, email string, from Origin) error {
 	emailKey, err := checkEmail(email)
 	if err != nil {
 		return err
@@ -49,9 +49,9 @@ func (u *Users) RequestEmailChange(ctx context.Context, user storage.User, email
 		Purpose: storage.ChangeEmail, Hash: credential.Hash(token), Email: email, EmailKey: emailKey,
 		ExpiresAt: u.store.Now().Add(changeTTL),
 	}, storage.Mail{
-		Kind: storage.MailVerifyEmail, To: email, Language: language,
+		Kind: storage.MailVerifyEmail, To: email, Language: from.Language,
 		Values: map[string]string{storage.MailLink: link},
-	})
+	}, from)
 }
 
 // ErrEmailTaken is the InputError about an address that another user got while its link was waiting.

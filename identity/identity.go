@@ -6,6 +6,7 @@ package identity
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -25,7 +26,8 @@ type Users struct {
 	options Options
 	hasher  *hasher
 
-	oldServer oldServer
+	oldServer    oldServer
+	mailRefusals mailRefusals
 }
 
 // Options are the settings of this package.
@@ -38,6 +40,7 @@ type Options struct {
 	Concurrency       int                   // concurrent password hashes, 0 for half the cores
 	PasswordCost      PasswordCost          // of new hashes; zero for the default
 	Limiter           *ratelimit.Limiter    // nil: nothing is limited
+	Log               *slog.Logger          // nil: nothing is logged
 	NamesLimit        ratelimit.Rate        // how many names may fail to sign in from one subnet; zero: no limit
 	SignInKey         []byte                // of the hashes of account names and subnets with failed sign-ins
 	DeviceKey         []byte                // of the device cookies of browsers in which a user signed in

@@ -2,6 +2,8 @@ package identity_test
 
 import (
 	"context"
+	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
@@ -20,7 +22,7 @@ func (f *selfService) limit(rates map[string]ratelimit.Rate) {
 	storagetest.Must(f.t, err)
 	f.Users = identity.New(f.store, identity.Options{
 		SessionIdleTTL: time.Hour, SessionMaxTTL: 24 * time.Hour, PasswordMinLength: 10, Concurrency: 1, Limiter: limiter,
-		PasswordCost: identity.PasswordCost{Memory: 8, Passes: 1},
+		PasswordCost: identity.PasswordCost{Memory: 8, Passes: 1}, Log: slog.New(slog.NewTextHandler(&f.log, nil)),
 		SelfService: identity.SelfService{
 			Environment: "test", CodeKey: []byte("key"), SignInCodes: true, SignUp: identity.SignUpOpen,
 		},
@@ -34,10 +36,10 @@ func TestAddressLimitIgnoresSpelling(t *testing.T) {
 		f := newSelfService(t, url, identity.SelfService{})
 		f.limit(map[string]ratelimit.Rate{ratelimit.MailAddress: {Count: 1, Period: time.Hour}})
 		alice, bob := user(t, f.Users, "alice"), user(t, f.Users, "bob")
-		storagetest.Must(t, f.RequestEmailChange(f.ctx, alice, "victim@example.com", "en"))
+		storagetest.Must(t, f.RequestEmailChange(f.ctx, alice, "victim@example.com", english))
 		f.mails(storage.MailVerifyEmail)
 		for _, spelling := range []string{"Victim@example.com", "\uff36ictim@example.com"} { // a full-width V
-			storagetest.Must(t, f.RequestEmailChange(f.ctx, bob, spelling, "en"))
+			storagetest.Must(t, f.RequestEmailChange(f.ctx, bob, spelling, english))
 			f.mails()
 		}
 	})
@@ -51,7 +53,7 @@ func TestRequestedMailsAreLimited(t *testing.T) {
 		f := newSelfService(t, url, identity.SelfService{SignUp: identity.SignUpOpen})
 		f.limit(map[string]ratelimit.Rate{
 			ratelimit.AccountMail: {Count: 2, Period: time.Hour}, ratelimit.MailAddress: {Count: 3, Period: time.Hour},
-			ratelimit.AllMails: {Count: 5, Period: time.Hour},
+			ratelimit.AllMails: {Count: 3, Period: time.Hour},
 		})
 		alice, bob := user(t, f.Users, "alice"), user(t, f.Users, "bob")
 		request := func(name string, sends bool, request func() error) {
@@ -64,7 +66,7 @@ func TestRequestedMailsAreLimited(t *testing.T) {
 			}
 		}
 		reset := func() error { return f.RequestReset(f.ctx, "alice", english) }
-		code := func() error { return f.RequestSignInCode(f.ctx, "alice", []byte("browser"), "en") }
+		code := func() error { return f.RequestSignInCode(f.ctx, "alice", []byte("browser"), english) }
 		request("first", true, reset)
 		request("second", true, reset)
 		request("over the limit of the user", false, reset)
@@ -88,6 +90,57 @@ func TestRequestedMailsAreLimited(t *testing.T) {
 		if limited != 2 {
 			t.Errorf("%d audit rows have the reason that a limit was reached, want 2: %+v", limited, rows)
 		}
+	})
+}
+
+// TestOthersUseUpNoEmailsOfUsers tests PE24: emails to addresses without an account, and those that others request for a
+// user, use up none of those that the user requests in a browser in which the user has signed in before. Addresses that
+// differ in what follows a plus sign are one. A refusal by a limit of the server is logged.
+func TestOthersUseUpNoEmailsOfUsers(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, url string) {
+		f := newSelfService(t, url, identity.SelfService{})
+		f.limit(map[string]ratelimit.Rate{
+			ratelimit.AccountMail: {Count: 2, Period: time.Hour}, ratelimit.MailAddress: {Count: 2, Period: time.Hour},
+			ratelimit.AllMails: {Count: 3, Period: time.Hour}, ratelimit.NewAddressMails: {Count: 3, Period: time.Hour},
+			ratelimit.KnownBrowserMails: {Count: 1, Period: time.Hour},
+		})
+		alice := user(t, f.Users, "alice")
+		user(t, f.Users, "bob")
+		user(t, f.Users, "carol")
+		own := identity.Origin{Language: "en", Device: knownDevice(t, f.Users, alice)}
+		request := func(what string, sent int, err error) {
+			t.Helper()
+			storagetest.Must(t, err)
+			due, err := f.store.LeaseDeliveries(f.ctx, true, 10, 100*24*time.Hour)
+			if err != nil || len(due) != sent {
+				t.Errorf("%s: %d emails are queued, %v, want %d", what, len(due), err, sent)
+			}
+		}
+		signUp := func(what, email string, sent int) {
+			t.Helper()
+			request(what, sent, f.RequestSignUp(f.ctx, email, "", english))
+		}
+		signUp("an address", "v+1@example.org", 1)
+		signUp("the same mailbox", "V+2@Example.org", 1)
+		signUp("the same mailbox above its limit", "v+3@example.org", 0)
+		signUp("another address", "w@example.org", 1)
+		if f.log.Len() != 0 {
+			t.Errorf("the log before a limit of the server was reached: %s", f.log.String())
+		}
+		signUp("above the limit of new addresses", "x@example.org", 0)
+		if log := f.log.String(); strings.Count(log, "level=WARN") != 1 || !strings.Contains(log, "limit=emails_new_address") {
+			t.Errorf("the log is %q, want one warning with the limit", log)
+		}
+		for range 2 {
+			request("a reset", 1, f.RequestReset(f.ctx, "alice", english))
+		}
+		request("a reset above the limit of the user", 0, f.RequestReset(f.ctx, "alice", english))
+		request("a reset of another user", 1, f.RequestReset(f.ctx, "bob", english))
+		request("a reset above the limit of the server", 0, f.RequestReset(f.ctx, "carol", english))
+		request("a reset of another user in a browser of alice", 0, f.RequestReset(f.ctx, "carol", own))
+		request("a reset in a browser of the user", 1, f.RequestReset(f.ctx, "alice", own))
+		request("a reset above the limit of such browsers", 0, f.RequestReset(f.ctx, "alice", own))
 	})
 }
 

@@ -87,7 +87,7 @@ func (u *Users) RequestReset(ctx context.Context, name string, from Origin) erro
 	}, storage.Mail{
 		Kind: storage.MailResetPassword, To: user.Email, Language: from.Language,
 		Values: map[string]string{storage.MailLink: link},
-	})
+	}, from)
 }
 
 // ResetPassword replaces the password of the user who got a link, and ends the user's sessions and their grants without

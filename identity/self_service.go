@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"gatehouse/oauth/credential"
-	"gatehouse/ratelimit"
 	"gatehouse/storage"
 	"gatehouse/storage/audit"
 )
@@ -131,20 +130,6 @@ func (u *Users) newLink(kind credential.Kind, path string) (token, link string) 
 	return token, path + "?" + url.Values{"token": {token}}.Encode()
 }
 
-// mayMail reports whether a user, or an address without one, may get another requested email at an address. The caller
-// responds alike in both cases. What is refused to one recipient does not count against the limit of the server.
-func (u *Users) mayMail(ctx context.Context, purpose, recipient, address string) bool {
-	addressKey, err := key(address)
-	if err != nil {
-		addressKey = address // as an operator may have imported it
-	}
-	return !u.options.Limiter.Count(ctx,
-		ratelimit.Count{Limit: ratelimit.AccountMail, Key: purpose + " " + recipient},
-		ratelimit.Count{Limit: ratelimit.MailAddress, Key: addressKey},
-		ratelimit.Count{Limit: ratelimit.AllMails},
-	).Refused
-}
-
 // userByTypedName returns the user with a username or address that was typed, or an empty one.
 func (u *Users) userByTypedName(ctx context.Context, name string) (storage.User, error) {
 	k, err := key(name)
@@ -158,42 +143,11 @@ func (u *Users) userByTypedName(ctx context.Context, name string) (storage.User,
 	return user, err
 }
 
-// sendLink stores a token for a user and queues the email with its link. Without a user, or when the user may get no
-// email now, it does the same work and sends none.
-func (u *Users) sendLink(ctx context.Context, user storage.User, t storage.EmailToken, m storage.Mail) error {
-	if !u.store.MailEnabled() {
-		return ErrNoMail
-	}
-	reason := ""
-	switch {
-	case user.ID == "":
-		reason = "no account has this name"
-	case user.DisabledAt != nil:
-		reason = "the user is disabled"
-	case !u.mayMail(ctx, t.Purpose, user.ID, m.To):
-		reason = tooManyMails
-	}
-	if reason != "" {
-		return u.sendNone(ctx, t.Purpose, reason)
-	}
-	u.store.Audit.CheckFailure(ctx, u.options.Limiter, storage.UnsentMail(t.Purpose, reason)) // as sendNone counts
-	m.UserID, m.ExpiresAt = user.ID, t.ExpiresAt
-	return u.store.CreateEmailToken(ctx, user, t, m)
-}
-
-// tooManyMails is the reason of a request that a limit on emails refused.
-const tooManyMails = "too many emails"
-
-// sendNone does the work of an email that is not sent. Its audit row is limited, because an attacker can cause it.
-func (u *Users) sendNone(ctx context.Context, purpose, reason string) error {
-	e := storage.UnsentMail(purpose, reason)
-	return u.store.CreateNoEmailToken(ctx, e, u.store.Audit.CountFailure(ctx, u.options.Limiter, e))
-}
-
 // Origin is where a user requests an email.
 type Origin struct {
 	Language string // BCP 47, of the email
 	Request  string // of RequestOf; the email does not contain it
+	Device   Device // of the browser
 }
 
 // RequestOf returns the id of an authorization request if a browser has claimed it and it is waiting for a user, and ""

@@ -28,7 +28,8 @@ type selfService struct {
 	store *storage.Store
 	clock *storagetest.Clock
 
-	statements uint64 // of the last request that a test counted
+	statements uint64          // of the last request that a test counted
+	log        strings.Builder // of limit
 }
 
 func newSelfService(t *testing.T, url string, s identity.SelfService) *selfService {
@@ -170,9 +171,9 @@ func TestResetEndsPendingEmailChange(t *testing.T) {
 		f := newSelfService(t, url, identity.SelfService{})
 		alice := user(t, f.Users, "alice")
 		user(t, f.Users, "bob")
-		storagetest.Must(t, f.RequestEmailChange(f.ctx, alice, "bob@example.com", "en"))
+		storagetest.Must(t, f.RequestEmailChange(f.ctx, alice, "bob@example.com", english))
 		f.mails() // the address has an account
-		storagetest.Must(t, f.RequestEmailChange(f.ctx, alice, "evil@example.com", "en"))
+		storagetest.Must(t, f.RequestEmailChange(f.ctx, alice, "evil@example.com", english))
 		pending := f.token(storage.MailVerifyEmail)
 		storagetest.Must(t, f.RequestReset(f.ctx, "alice", english))
 		_, err := f.ResetPassword(f.ctx, f.token(storage.MailResetPassword), identity.PasswordInput{New: "ten-tiny-otters"})
@@ -180,7 +181,7 @@ func TestResetEndsPendingEmailChange(t *testing.T) {
 		f.mails(storage.MailPasswordChanged)
 		_, err = f.ConfirmEmail(f.ctx, pending, "en")
 		f.refused("a change from before the reset", err, identity.ErrLinkRefused)
-		storagetest.Must(t, f.RequestEmailChange(f.ctx, alice, "new@example.com", "en"))
+		storagetest.Must(t, f.RequestEmailChange(f.ctx, alice, "new@example.com", english))
 		link, err := f.ConfirmEmail(f.ctx, f.token(storage.MailVerifyEmail), "en")
 		if err != nil || link.User.Email != "new@example.com" || link.User.EmailVerifiedAt == nil {
 			t.Errorf("ConfirmEmail = %+v, %v, want the new address, verified", link, err)
@@ -203,10 +204,10 @@ func TestSignInCodes(t *testing.T) {
 		alice := user(t, f.Users, "alice")
 		user(t, f.Users, "bob")
 		browser, other := []byte("browser"), []byte("other browser")
-		storagetest.Must(t, f.RequestSignInCode(f.ctx, "unknown", browser, "en"))
+		storagetest.Must(t, f.RequestSignInCode(f.ctx, "unknown", browser, english))
 		f.mails()
 		request := func(name string, browser []byte) string {
-			storagetest.Must(t, f.RequestSignInCode(f.ctx, name, browser, "en"))
+			storagetest.Must(t, f.RequestSignInCode(f.ctx, name, browser, english))
 			return f.mails(storage.MailSignInCode)[0].Values[storage.MailCode]
 		}
 		try := func(name, code string, browser []byte) (storage.User, error) {
@@ -242,7 +243,7 @@ func TestSignInCodes(t *testing.T) {
 		_, err = try("alice", code, browser)
 		f.refused("a code after ten minutes", err, identity.ErrInvalidCredentials)
 		for i := range 6 {
-			storagetest.Must(t, f.RequestSignInCode(f.ctx, "alice", []byte{byte(i)}, "en"))
+			storagetest.Must(t, f.RequestSignInCode(f.ctx, "alice", []byte{byte(i)}, english))
 		}
 		five := []string{storage.MailSignInCode}
 		f.mails(append(five, five[0], five[0], five[0], five[0])...) // the sixth is refused, and replaces none
@@ -258,7 +259,7 @@ func TestGuessesOfSignInCodesAreLimited(t *testing.T) {
 		user(t, f.Users, "alice")
 		browser, attacker := []byte("browser"), []byte("attacker")
 		request := func(browser []byte) string {
-			storagetest.Must(t, f.RequestSignInCode(f.ctx, "alice", browser, "en"))
+			storagetest.Must(t, f.RequestSignInCode(f.ctx, "alice", browser, english))
 			return f.mails(storage.MailSignInCode)[0].Values[storage.MailCode]
 		}
 		try := func(code string, browser []byte) error {

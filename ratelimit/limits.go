@@ -37,6 +37,8 @@ const (
 	AccountMail           = "account_mail"
 	MailAddress           = "mail_address"
 	AllMails              = "emails"
+	NewAddressMails       = "emails_new_address"
+	KnownBrowserMails     = "emails_known_browser"
 	AccountRequest        = "account_request"
 	AccountLink           = "account_link"
 	SignUp                = "sign_up"
@@ -95,11 +97,18 @@ var limits = []limit{
 			"network, and the wait about doubles with each further failure, up to 15 minutes"},
 	{AccountMail, Rate{5, time.Hour}, false,
 		"emails with a link or code that are requested, per purpose and user, or address without an account; above it none " +
-			"is sent, and the page does not show that"},
-	{MailAddress, Rate{10, time.Hour}, false, "the same per address, for all purposes and users"},
+			"is sent, and the page does not show that; requests in browsers in which the user has signed in before are " +
+			"counted separately"},
+	{MailAddress, Rate{10, time.Hour}, false,
+		"the same per address, for all purposes and users, in any spelling and without what follows a plus sign"},
 	{AllMails, Rate{3000, time.Hour}, false,
-		"the same for the whole server, so that an attacker with many networks cannot make it send spam; notices are not " +
-			"counted"},
+		"the same to addresses with an account, for the whole server, so that an attacker with many networks cannot make " +
+			"it send spam; notices are not counted, and a refusal is logged"},
+	{NewAddressMails, Rate{1000, time.Hour}, false,
+		"the same to addresses without an account, such as for sign-ups, so that these use up none to users"},
+	{KnownBrowserMails, Rate{1000, time.Hour}, false,
+		"the same that users request in browsers in which they have signed in before, so that requests of others use up " +
+			"none of them"},
 	{AccountRequest, Rate{30, 10 * time.Minute}, false,
 		"requests for emails to users: password resets, codes, changes of address, per network"},
 	{AccountLink, Rate{60, 10 * time.Minute}, false, "links and codes from emails that are opened or used, per network"},

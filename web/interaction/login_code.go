@@ -141,7 +141,8 @@ func (p *Pages) sendCode(w http.ResponseWriter, r *http.Request, attempt codeAtt
 	if err := p.checkLimit(r, ratelimit.AccountRequest); err != nil {
 		return err
 	}
-	err := p.users.RequestSignInCode(r.Context(), attempt.username, browser, p.pages.Language(r).Tag)
+	from := identity.Origin{Language: p.pages.Language(r).Tag, Device: p.users.Device(r)}
+	err := p.users.RequestSignInCode(r.Context(), attempt.username, browser, from)
 	if err != nil {
 		return err
 	}

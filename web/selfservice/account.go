@@ -195,11 +195,11 @@ func (p *Pages) ChangeEmail(w http.ResponseWriter, r *http.Request) error {
 	if mayChange, err := p.mayChangeNow(r, emailPage, user); err != nil || !mayChange {
 		return errors.Join(err, p.renderAccount(w, r, emailPage, user, nil))
 	}
-	email, language := strings.TrimSpace(form.Get("email")), p.pages.Language(r).Tag
+	email, from := strings.TrimSpace(form.Get("email")), p.origin(r, "")
 	if strings.EqualFold(email, user.User.Email) {
-		err = p.users.RequestVerification(r.Context(), user.User, language)
+		err = p.users.RequestVerification(r.Context(), user.User, from)
 	} else {
-		err = p.users.RequestEmailChange(r.Context(), user.User, email, language)
+		err = p.users.RequestEmailChange(r.Context(), user.User, email, from)
 	}
 	if err != nil {
 		return p.renderAccount(w, r, emailPage, user, err)

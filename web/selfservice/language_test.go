@@ -76,7 +76,7 @@ func TestProblemsAreInLanguageOfPage(t *testing.T) {
 			"password")
 		want("no address", submit(b, b.Open("/account/email"), "/account/email", "email", "x"), "email")
 		want("no form", submit(b, password, "/account/email"), "")
-		storagetest.Must(t, f.Users.RequestEmailChange(t.Context(), alice, "late@example.com", "de"))
+		storagetest.Must(t, f.Users.RequestEmailChange(t.Context(), alice, "late@example.com", identity.Origin{Language: "de"}))
 		late := b.Open(f.link(storage.MailVerifyEmail))
 		_, err := f.Users.Create(t.Context(), identity.NewUser{
 			Username: "late", Email: "late@example.com", Password: servertest.Password,

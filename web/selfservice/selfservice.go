@@ -93,7 +93,7 @@ func (p *Pages) ownRequest(r *http.Request, id string) (string, error) {
 
 // origin returns where a user requested an email.
 func (p *Pages) origin(r *http.Request, request string) identity.Origin {
-	return identity.Origin{Language: p.pages.Language(r).Tag, Request: request}
+	return identity.Origin{Language: p.pages.Language(r).Tag, Request: request, Device: p.users.Device(r)}
 }
 
 // newView returns a page with the title and lead of its messages, KEY.title and KEY.lead.

@@ -237,7 +237,7 @@ func (s *Server) identityOptions() identity.Options {
 	return identity.Options{
 		Secure: cfg.IsHTTPS(), SessionIdleTTL: cfg.SessionIdleTTL, SessionMaxTTL: cfg.SessionMaxTTL,
 		BrandName:         cfg.Brand.Name,
-		PasswordMinLength: cfg.PasswordMinLength, Concurrency: cfg.PasswordConcurrency, Limiter: s.limiter,
+		PasswordMinLength: cfg.PasswordMinLength, Concurrency: cfg.PasswordConcurrency, Limiter: s.limiter, Log: s.log,
 		NamesLimit: cfg.RateLimits[ratelimit.SignInNames], PasswordCost: s.options.PasswordCost,
 		SignInKey: key("sign-in"), DeviceKey: key("device"), FactorKey: key("factor"),
 		Passkeys: s.relyingParty(),
