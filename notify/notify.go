@@ -46,6 +46,15 @@ type Abandoned struct {
 // Error returns the reason.
 func (a *Abandoned) Error() string { return a.Reason }
 
+// Postponed is the error of a delivery that must not be attempted before a time.
+type Postponed struct{ Until time.Time }
+
+// Error implements error.
+func (p *Postponed) Error() string { return "not before " + p.Until.UTC().Format(time.RFC3339) }
+
+// maxPostponement is the longest delay before it is checked whether a delivery is still postponed.
+const maxPostponement = time.Hour
+
 // pauseDuration is how long an address is paused that rejected an email.
 const pauseDuration = 24 * time.Hour
 
@@ -151,6 +160,10 @@ func (s *Sender) attempt(parent context.Context, d storage.Delivery) error {
 		return s.Store.FinishDelivery(ctx, d, detail)
 	}
 	now := s.Store.Now()
+	var postponed *Postponed
+	if errors.As(failure, &postponed) {
+		return s.Store.PostponeDelivery(ctx, d.ID, now.Add(min(postponed.Until.Sub(now), maxPostponement)))
+	}
 	var abandoned *Abandoned
 	if errors.As(failure, &abandoned) {
 		detail["reason"] = abandoned.Reason

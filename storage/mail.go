@@ -135,6 +135,9 @@ type OpenedMail struct {
 	Mail
 	QueuedAt time.Time
 	User     User // zero when there is none, or none any more
+	// PausedUntil is when the pause of the address of a security notice ends, which is not sent before. Zero: there is none,
+	// or the link in the notice would expire before.
+	PausedUntil time.Time
 	// Refusal is the reason why the email must not be sent any more, empty when it may be sent: it has expired, its
 	// address is paused, or the user is disabled and it is no security notice.
 	Refusal string
@@ -156,7 +159,7 @@ func (s *Store) OpenMail(ctx context.Context, d Delivery) (m OpenedMail, err err
 			return m, err
 		}
 	}
-	paused, err := s.isMailPaused(ctx, m.To)
+	until, err := s.mailPausedUntil(ctx, m.To)
 	switch inactive := m.UserID != "" && (m.User.ID == "" || m.User.DisabledAt != nil); {
 	case err != nil:
 		return m, err
@@ -164,8 +167,11 @@ func (s *Store) OpenMail(ctx context.Context, d Delivery) (m OpenedMail, err err
 		m.Refusal = "it has expired"
 	case inactive && !mailKinds[m.Kind]:
 		m.Refusal = "the user is disabled or deleted"
-	case paused:
+	case until.IsZero():
+	case !mailKinds[m.Kind] || s.isNoticeOver(d):
 		m.Refusal = "the address is paused"
+	case m.ExpiresAt.IsZero() || until.Before(m.ExpiresAt):
+		m.PausedUntil = until
 	}
 	return m, nil
 }
@@ -182,16 +188,28 @@ func (s *Store) addressMAC(address string) []byte {
 	return keyed.MAC(s.Vault.Key(mailPurpose), "address", strings.ToLower(address))
 }
 
-func (s *Store) isMailPaused(ctx context.Context, address string) (bool, error) {
-	_, err := db.Take[MailPause](ctx, s.Read, "address_mac = ? AND until > ?", s.addressMAC(address), db.Millis(s.Now()))
+// mailPausedUntil returns when the pause of an address ends, or zero when there is none.
+func (s *Store) mailPausedUntil(ctx context.Context, address string) (time.Time, error) {
+	p, err := db.Take[MailPause](ctx, s.Read, "address_mac = ? AND until > ?", s.addressMAC(address), db.Millis(s.Now()))
 	if errors.Is(err, ErrNotFound) {
-		return false, nil
+		return time.Time{}, nil
 	}
-	return err == nil, db.Wrap("read paused address", err)
+	return p.Until, db.Wrap("read paused address", err)
 }
 
-// PauseMail abandons the delivery of an email whose address was rejected permanently, and sends none to that address
-// before a time or ResumeMail.
+// noticeLifetime is how long a security notice waits for an address that rejects emails: as long as the links in them.
+const noticeLifetime = 7 * 24 * time.Hour
+
+func (s *Store) isNoticeOver(d Delivery) bool {
+	return !s.Now().Before(d.CreatedAt.Add(noticeLifetime))
+}
+
+// pausedInterval is how often a security notice is attempted again if its link would expire before the pause ends.
+const pausedInterval = time.Hour
+
+// PauseMail sends no email to an address that rejected one permanently before a time or ResumeMail. It abandons the
+// delivery, unless that is a security notice: an attacker who makes an address reject emails for a while, or requests
+// one at that time, must not suppress the notice that matters.
 func (s *Store) PauseMail(
 	ctx context.Context, d Delivery, address string, until time.Time, detail map[string]any,
 ) error {
@@ -205,6 +223,9 @@ func (s *Store) PauseMail(
 		}
 		if err := tx.Audit.Record(ctx, e); err != nil {
 			return err
+		}
+		if mailKinds[d.Mail] && !s.isNoticeOver(d) {
+			return tx.PostponeDelivery(ctx, d.ID, s.Now().Add(pausedInterval))
 		}
 		return tx.AbandonDelivery(ctx, d, detail)
 	}))

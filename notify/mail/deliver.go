@@ -35,6 +35,9 @@ func ToUser(store *storage.Store, r *Renderer, send Send) notify.Kind {
 		if m.Refusal != "" {
 			return &notify.Abandoned{Reason: m.Refusal}
 		}
+		if !m.PausedUntil.IsZero() {
+			return &notify.Postponed{Until: m.PausedUntil}
+		}
 		if _, err := ParseRecipient(m.To); err != nil {
 			return &notify.Abandoned{Reason: "the address is invalid"}
 		}

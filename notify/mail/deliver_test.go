@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"net/textproto"
 	"strings"
 	"sync"
 	"testing"
@@ -102,6 +103,63 @@ func TestMailsWaitForServer(t *testing.T) {
 		first.wantState(t, url, "rejected", 0, audit.MailFailed, 2)
 		first.wantState(t, url, "rejected", 0, audit.MailAddressPaused, 1)
 	}
+}
+
+// TestNoticesWaitForPausedAddress tests PE24 and PE19: a security notice to an address that rejects emails waits until
+// the pause ends, or is attempted again before its link expires. Other emails to the address are abandoned.
+func TestNoticesWaitForPausedAddress(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, url string) {
+		clock := storagetest.NewClock()
+		p := newProcess(t, storagetest.Open(t, url, clock), clock, "127.0.0.1:1")
+		r, err := newRenderer(t, "", clock.Now)
+		storagetest.Must(t, err)
+		rejects, attempts := true, 0
+		p.Kinds[storage.MailDelivery] = mail.ToUser(p.Store, r, func(context.Context, mail.Message) (mail.Report, error) {
+			attempts++
+			if rejects {
+				err := &textproto.Error{Code: 550, Msg: "5.1.1 no such user"}
+				return mail.Report{}, &mail.Error{Step: mail.StepRecipient, Err: err}
+			}
+			return mail.Report{}, nil
+		})
+		notice := func(lifetime time.Duration) {
+			t.Helper()
+			storagetest.Must(t, p.Store.QueueMail(t.Context(), storage.Mail{
+				Kind: storage.MailEmailChanged, To: "a@example.com", ExpiresAt: clock.Now().Add(lifetime),
+				Values: map[string]string{storage.MailLink: "/verify?token=undo", storage.MailValueEmail: "b@example.com"},
+			}))
+		}
+		send := func(when string, wantAttempts int, waiting int64, event string, rows int64) {
+			t.Helper()
+			attempts = 0
+			storagetest.Must(t, p.Send(t.Context()))
+			if attempts != wantAttempts {
+				t.Errorf("%s: %d attempts, want %d", when, attempts, wantAttempts)
+			}
+			p.wantState(t, url, when, waiting, event, rows)
+		}
+		notice(7 * 24 * time.Hour)
+		send("a rejected notice", 1, 1, audit.MailAddressPaused, 1)
+		p.queue(t, "A@example.com")
+		send("a link to the paused address", 0, 1, audit.MailFailed, 1)
+		rejects = false
+		for range 23 {
+			clock.Advance(time.Hour)
+			send("during the pause", 0, 1, audit.MailSent, 0)
+		}
+		clock.Advance(time.Hour)
+		send("after the pause", 1, 0, audit.MailSent, 1)
+		rejects = true
+		p.queue(t, "a@example.com")
+		send("a rejected link", 1, 0, audit.MailAddressPaused, 2)
+		notice(2 * time.Hour)
+		send("a notice whose link expires during the pause", 1, 1, audit.MailAddressPaused, 3)
+		clock.Advance(time.Hour)
+		send("an hour later", 1, 1, audit.MailAddressPaused, 4)
+		clock.Advance(time.Hour)
+		send("when the link has expired", 0, 0, audit.MailFailed, 3)
+	})
 }
 
 // TestSendEndsWithProcess lets the process stop while the mail server does not respond: sending ends immediately, and
