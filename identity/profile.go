@@ -3,7 +3,6 @@ package identity
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/mail"
 	"net/url"
 	"regexp"
@@ -247,13 +246,17 @@ func setVerified(at **time.Time, verified *bool, now time.Time) {
 	}
 }
 
+// errEmailInvalid does not have what was entered: on a page, that can be a password in the wrong field, and the error is
+// in the log.
+var errEmailInvalid = &InputError{"the email address is not valid; write it like alice@example.com"}
+
 // checkEmail returns the form of an email address by which it is unique, or an *InputError.
 func checkEmail(address string) (string, error) {
 	parsed, err := mail.ParseAddress(address)
 	k, kerr := key(address)
 	if err != nil || kerr != nil || display.CheckName(address) != nil || parsed.Address != address || len(address) > 254 ||
 		strings.Count(k, "@") != 1 {
-		return "", &InputError{fmt.Sprintf("the email address %q is not valid; write it like alice@example.com", address)}
+		return "", errEmailInvalid
 	}
 	return k, nil
 }

@@ -30,7 +30,7 @@ func (f *fixture) wantGerman(what string, p servertest.Page, field string) {
 }
 
 // TestProblemsAreInLanguageOfPage tests PE25 for pages: no page in German has a problem in English, and a problem
-// stands at its field.
+// stands at its field. The log has no value that was entered: it can be a password in the wrong field.
 func TestProblemsAreInLanguageOfPage(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
@@ -44,7 +44,7 @@ func TestProblemsAreInLanguageOfPage(t *testing.T) {
 			want("no form token", b.Submit(path, url.Values{}), "")
 		}
 		form := b.Open("/sign-up")
-		want("no address", submit(b, form, "/sign-up", "email", "x"), "email")
+		want("no address", submit(b, form, "/sign-up", "email", "typed secret"), "email")
 		want("another domain", submit(b, form, "/sign-up", "email", "x@evil.example"), "")
 		create := func(what, field string, changes ...string) {
 			t.Helper()
@@ -74,7 +74,7 @@ func TestProblemsAreInLanguageOfPage(t *testing.T) {
 		want("the current password", submit(b, password, "/account/password", "current", "x", "password", "x"), "current")
 		want("a weak password", submit(b, password, "/account/password", "current", servertest.Password, "password", "x"),
 			"password")
-		want("no address", submit(b, b.Open("/account/email"), "/account/email", "email", "x"), "email")
+		want("no address", submit(b, b.Open("/account/email"), "/account/email", "email", "typed secret"), "email")
 		want("no form", submit(b, password, "/account/email"), "")
 		storagetest.Must(t, f.Users.RequestEmailChange(t.Context(), alice, "late@example.com", identity.Origin{Language: "de"}))
 		late := b.Open(f.link(storage.MailVerifyEmail))
@@ -83,5 +83,14 @@ func TestProblemsAreInLanguageOfPage(t *testing.T) {
 		})
 		storagetest.Must(t, err)
 		want("an address that is taken by now", submit(b, late, "/verify"), "")
+		profile := submit(b, b.Open("/account/profile"), "/account/profile", "birthdate", "typed secret", "website", "typed secret")
+		if profile.Status != http.StatusBadRequest {
+			t.Errorf("an invalid profile: %d, want 400", profile.Status)
+		}
+		for _, typed := range []string{"typed secret", "gatehouse-2026", "zephyr-library-26", "late@example.com"} {
+			if strings.Contains(f.Log.String(), typed) {
+				t.Errorf("the log has %q, which a user entered", typed)
+			}
+		}
 	})
 }
