@@ -38,11 +38,14 @@ func (s *Store) CancelDeletion(ctx context.Context, userID string) error {
 // DeleteUser removes a user with the password, sessions and consents. Grants and tokens of the user are then invalid.
 // No other user can have the username for the time of retention. Audit rows have the id of the user only.
 func (s *Store) DeleteUser(ctx context.Context, id string, retention time.Duration) error {
-	return s.deleteUser(ctx, id, retention, "1 = 1")
+	return s.deleteUser(ctx, id, retention, false, "1 = 1")
 }
 
-// deleteUser removes a user who also matches a condition on the row, or returns ErrNotFound.
-func (s *Store) deleteUser(ctx context.Context, id string, retention time.Duration, where string, args ...any) error {
+// deleteUser removes a user who also matches a condition on the row, or returns ErrNotFound. With erase, the addresses
+// of the user in the audit log are erased in the same transaction.
+func (s *Store) deleteUser(
+	ctx context.Context, id string, retention time.Duration, erase bool, where string, args ...any,
+) error {
 	return db.Wrap("delete user", s.Tx(ctx, func(tx *Store) error {
 		u, err := tx.lockedUser(ctx, id)
 		if err != nil {
@@ -57,6 +60,11 @@ func (s *Store) deleteUser(ctx context.Context, id string, retention time.Durati
 		if err := db.ExecOne(ctx, tx.Write, "DELETE FROM users WHERE id = ? AND "+where,
 			append([]any{id}, args...)...); err != nil {
 			return err
+		}
+		if erase {
+			if _, err := tx.Audit.Erase(ctx, id); err != nil {
+				return err
+			}
 		}
 		return tx.Audit.Record(ctx, audit.Event{Type: audit.UserDeleted, UserID: id})
 	}))
@@ -76,17 +84,30 @@ func (s *Store) DeleteDueUsers(ctx context.Context, retention time.Duration) (n 
 			return n, db.Wrap("read users to delete", err)
 		}
 		for _, id := range due {
-			if err := s.deleteUser(ctx, id, retention, "deletion_at <= ?", db.Millis(now)); errors.Is(err, ErrNotFound) {
+			err := s.deleteDueUser(ctx, id, retention, db.Millis(now))
+			if errors.Is(err, ErrNotFound) {
 				continue // deleted by another process, or the user signed in
-			} else if err != nil {
+			}
+			if err != nil {
 				return n, err
 			}
 			n++
-			if _, err := s.EraseAddresses(ctx, id); err != nil {
-				return n, err
-			}
 		}
 	}
+}
+
+// deleteDueUser removes a user whose deletion is due. The addresses in the audit log are erased before, in batches: if
+// that fails or the process ends, the user is still due, and the job repeats it. The transaction of the deletion erases
+// those of events in the meantime.
+func (s *Store) deleteDueUser(ctx context.Context, id string, retention time.Duration, now int64) error {
+	const due = "deletion_at <= ?"
+	if _, err := db.Take[User](ctx, s.Write, "id = ? AND "+due, id, now); err != nil {
+		return err
+	}
+	if _, err := s.EraseAddresses(ctx, id); err != nil {
+		return err
+	}
+	return s.deleteUser(ctx, id, retention, true, due, now)
 }
 
 // AcceptTerms stores that a user accepted a version of the terms. It returns ErrNotFound when there is no such user,

@@ -11,6 +11,7 @@ import (
 
 	"gatehouse/storage"
 	"gatehouse/storage/audit"
+	"gatehouse/storage/reqevent"
 	"gatehouse/storage/storagetest"
 )
 
@@ -249,6 +250,27 @@ func TestEmailChangeCanBeUndone(t *testing.T) {
 	})
 }
 
+// wantDeletionRepeated lets erasing the addresses of the user fail, after which the user must still be due.
+func (f *fixture) wantDeletionRepeated(t *testing.T, url string) {
+	t.Helper()
+	ctx := reqevent.NewContext(t.Context(), &reqevent.Event{Address: "192.0.2.1"})
+	storagetest.Must(t, f.Audit.Record(ctx, audit.Event{Type: audit.SessionsEnded, UserID: f.user.ID}))
+	fail, repair := `CREATE TRIGGER fail BEFORE UPDATE ON audit_events BEGIN SELECT RAISE(ABORT, 'fails'); END`,
+		"DROP TRIGGER fail"
+	if f.Engine() == storage.Postgres {
+		fail = "ALTER TABLE audit_events ADD CONSTRAINT fail CHECK (personal_key IS NOT NULL) NOT VALID"
+		repair = "ALTER TABLE audit_events DROP CONSTRAINT fail"
+	}
+	storagetest.Exec(t, f.Store, url, fail)
+	if n, err := f.DeleteDueUsers(f.ctx, time.Hour); err == nil || n != 0 {
+		t.Errorf("DeleteDueUsers when addresses cannot be erased = %d, %v, want an error", n, err)
+	}
+	storagetest.Exec(t, f.Store, url, repair)
+	if _, err := f.User(f.ctx, f.user.ID); err != nil {
+		t.Errorf("the user whose addresses were not erased: %v, want to be due", err)
+	}
+}
+
 // TestDeletedUsernameIsRetired covers PE32: a deletion that is due happens once, unless the user signed in, and the
 // username stays reserved; audit rows have the id alone.
 func TestDeletedUsernameIsRetired(t *testing.T) {
@@ -265,6 +287,7 @@ func TestDeletedUsernameIsRetired(t *testing.T) {
 		}
 		storagetest.Must(t, f.ScheduleDeletion(f.ctx, f.user.ID, due(), storage.Mail{Kind: storage.MailDeletionScheduled}))
 		f.clock.Advance(31 * time.Minute)
+		f.wantDeletionRepeated(t, url)
 		var deleted atomic.Int64
 		storagetest.Concurrently(5, func(int) {
 			n, err := f.DeleteDueUsers(f.ctx, time.Hour)
@@ -277,6 +300,10 @@ func TestDeletedUsernameIsRetired(t *testing.T) {
 		rows, err := f.Audit.Rows(f.ctx, audit.Filter{Event: audit.UserDeleted})
 		if err != nil || len(rows) != 1 || rows[0].UserID != f.user.ID || rows[0].Detail != "" {
 			t.Errorf("audit rows = %+v, %v, want one with the id alone", rows, err)
+		}
+		erased, err := f.Audit.Rows(f.ctx, audit.Filter{Event: audit.SessionsEnded})
+		if err != nil || len(erased) == 0 || erased[len(erased)-1].Address != "" {
+			t.Errorf("audit rows of the deleted user = %+v, %v, want no address", erased, err)
 		}
 		again := f.newUser("alice")
 		if err := f.CreateUser(f.ctx, again, "hash", nil); !errors.Is(err, storage.ErrConflict) {
