@@ -1,6 +1,7 @@
 package web_test
 
 import (
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -62,7 +63,35 @@ func TestUsersAreNotifiedOfNewBrowsersAndApps(t *testing.T) {
 	})
 }
 
-// TestNoticeArrives sends one through a mail server.
+// forgot requests a link to reset a password, under the name of another host.
+func forgot(t *testing.T, s *servertest.Server, username string) {
+	t.Helper()
+	b := s.Browser()
+	form := b.Open("/forgot").Fields()
+	form.Set("username", username)
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.URL+"/forgot", strings.NewReader(form.Encode()))
+	storagetest.Must(t, err)
+	r.Host = "evil.example"
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	r.Header.Set("Sec-Fetch-Site", "same-origin")
+	for _, name := range []string{"X-Forwarded-Host", "X-Host", "X-Original-Host"} {
+		r.Header.Set(name, "evil.example")
+	}
+	r.Header.Set("Forwarded", "host=evil.example;proto=https")
+	r.Header.Set("X-Original-URL", "https://evil.example/forgot")
+	for _, c := range b.Cookies() {
+		r.AddCookie(c)
+	}
+	response, err := s.HTTP.Do(r)
+	storagetest.Must(t, err)
+	storagetest.Must(t, response.Body.Close())
+	if response.StatusCode != http.StatusOK {
+		t.Errorf("POST /forgot under another host name: %s, want 200", response.Status)
+	}
+}
+
+// TestNoticeArrives sends a notice through a mail server, and tests PE21 over HTTP: a link that is requested under the
+// name of another host leads to the issuer.
 func TestNoticeArrives(t *testing.T) {
 	t.Parallel()
 	server := mailtest.Start(t)
@@ -76,6 +105,13 @@ func TestNoticeArrives(t *testing.T) {
 	m := server.Wait("alice@example.com")
 	if m.Subject != "New sign-in to your account" || !strings.Contains(m.Text, s.Issuer+"/account/activity\r\n") {
 		t.Errorf("the email is %q:\n%s\nwant the notice with a link to the account", m.Subject, m.Text)
+	}
+	forgot(t, s, "alice")
+	s.SendMails()
+	m = server.Wait("alice@example.com")
+	if m.Subject != "Reset your password" || !strings.Contains(m.Text, "\r\n"+s.Issuer+"/reset?token=") ||
+		strings.Contains(m.Text+m.HTML, "evil.example") {
+		t.Errorf("the email is %q:\n%s\nwant a link of the issuer", m.Subject, m.Text)
 	}
 	if logs := s.Logs(); strings.Contains(logs, "alice@example.com") {
 		t.Errorf("the log has the address of the user:\n%s", logs)
