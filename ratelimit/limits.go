@@ -41,6 +41,7 @@ const (
 	KnownBrowserMails     = "emails_known_browser"
 	AccountRequest        = "account_request"
 	AccountLink           = "account_link"
+	AccountChange         = "account_change"
 	SignUp                = "sign_up"
 	SignUpUnproven        = "sign_up_unproven"
 	RecordedFailure       = "recorded_failure"
@@ -112,6 +113,7 @@ var limits = []limit{
 	{AccountRequest, Rate{30, 10 * time.Minute}, false,
 		"requests for emails to users: password resets, codes, changes of address, per network"},
 	{AccountLink, Rate{60, 10 * time.Minute}, false, "links and codes from emails that are opened or used, per network"},
+	{AccountChange, Rate{30, 10 * time.Minute}, false, "changes of the factors of a user on the account pages, per user"},
 	{SignUp, Rate{30, time.Hour}, false, "sign-ups, per network"},
 	{SignUpUnproven, Rate{3, time.Hour}, false,
 		"sign-ups from browsers that sent no proof of work, such as those without JavaScript, per network"},

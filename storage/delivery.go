@@ -18,6 +18,12 @@ const (
 	MailDelivery      = "mail"               // an email to a user
 )
 
+// The conditions of the indexes of deliveries.
+const (
+	isMail  = "kind = '" + MailDelivery + "'"
+	notMail = "kind <> '" + MailDelivery + "'"
+)
+
 // deliveryEvents are the types of the audit events by the kind of the delivery.
 var deliveryEvents = map[string]struct{ delivered, abandoned string }{
 	BackchannelLogout: {audit.LogoutDelivered, audit.LogoutUndelivered},
@@ -37,6 +43,8 @@ type Delivery struct {
 	NextAt    time.Time `gorm:"serializer:millis"`
 	Mail      string    // of an email: one of the kinds of Mail
 	Sealed    []byte    // of an email: its recipient and values
+	Digest    []byte    // of a notice that waits for equal ones, which are merged with it
+	Merged    int64     // how many notices were
 }
 
 // queueUserLogouts queues the logout of every session in which the user used clients.
@@ -76,9 +84,9 @@ func (s *Store) LeaseDeliveries(
 	ctx context.Context, mails bool, limit int, lease time.Duration,
 ) ([]Delivery, error) {
 	now := s.Now()
-	where := "next_at <= ? AND kind <> '" + MailDelivery + "'"
+	where, order := "next_at <= ? AND "+notMail, "attempts, next_at"
 	if mails {
-		where = "next_at <= ? AND kind = '" + MailDelivery + "'"
+		where, order = "next_at <= ? AND "+isMail, noticesLast+", attempts, next_at"
 	}
 	// Usually there are none, and this read takes no lock.
 	var one int
@@ -89,9 +97,9 @@ func (s *Store) LeaseDeliveries(
 	if err != nil {
 		return nil, db.Wrap("check for due deliveries", err)
 	}
-	out, err := db.Select[Delivery](ctx, s.Write, "UPDATE deliveries SET attempts = attempts + 1, next_at = ? WHERE "+
+	out, err := db.Select[Delivery](ctx, s.Write, "UPDATE deliveries SET attempts = attempts + 1, next_at = ?, digest = NULL WHERE "+
 		s.SkipLocked(
-			"id", "SELECT id FROM deliveries WHERE "+where+" ORDER BY attempts, next_at LIMIT ?",
+			"id", "SELECT id FROM deliveries WHERE "+where+" ORDER BY "+order+" LIMIT ?",
 		)+" RETURNING "+deliveryRow.Columns(),
 		db.Millis(now.Add(lease)), db.Millis(now), limit)
 	return out, db.Wrap("lease deliveries", err)
@@ -143,8 +151,11 @@ const maxPostponement = 2 * time.Hour
 // resetPostponedDeliveries makes deliveries due that a process with a clock far ahead has postponed.
 func (s *Store) resetPostponedDeliveries(ctx context.Context) error {
 	now := s.Now()
-	return db.Exec(
-		ctx, s.Write, "UPDATE deliveries SET next_at = ? WHERE next_at > ?", db.Millis(now),
-		db.Millis(now.Add(maxPostponement)),
-	)
+	for _, kind := range []string{isMail, notMail} { // each has an index
+		if err := db.Exec(ctx, s.Write, "UPDATE deliveries SET next_at = ? WHERE next_at > ? AND "+kind, db.Millis(now),
+			db.Millis(now.Add(maxPostponement))); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -23,6 +23,8 @@ const (
 	// RevokedRetention is how long the row of a revoked token or of what was used once is stored after it expired, so that
 	// a process with a slow clock does not accept it again.
 	RevokedRetention = 24 * time.Hour
+	// mailRetention exceeds the time for which emails are retried and notices wait.
+	mailRetention = noticeLifetime + 24*time.Hour
 	// successorRetention is far longer than a retry window: without its sealed successor a retry counts as reuse.
 	successorRetention = 24 * time.Hour
 )
@@ -65,6 +67,8 @@ var expiries = []expiry{
 	{"signing_keys", "removed_at < ?", replayRetention},
 	{"outages", "ended_at < ?", replayRetention},
 	{"mail_pauses", "until < ?", 0},
+	// Longer than any email is retried: of an installation that sends none any more.
+	{"deliveries", isMail + " AND created_at < ?", mailRetention},
 	{"email_tokens", "expires_at < ?", replayRetention},
 	{"sign_ups", "expires_at < ?", 0},
 	{"invitations", "expires_at < ?", replayRetention},

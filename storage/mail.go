@@ -111,6 +111,13 @@ func (s *Store) QueueMail(ctx context.Context, m Mail) error {
 	if d.Sealed, err = keyed.Seal(s.Vault.Key(mailPurpose), payload, d.mailContext()); err != nil {
 		return err
 	}
+	delayed, err := s.isNoticeDelayed(ctx, m)
+	if err != nil {
+		return err
+	}
+	if delayed {
+		return s.mergeNotice(ctx, m, d)
+	}
 	return db.Wrap("queue email", db.Insert(ctx, s.Write, &d))
 }
 
@@ -134,7 +141,8 @@ func (d *Delivery) mailContext() string { return d.ID + "\x00" + d.Mail + "\x00"
 type OpenedMail struct {
 	Mail
 	QueuedAt time.Time
-	User     User // zero when there is none, or none any more
+	Merged   int64 // how many later ones it stands for
+	User     User  // zero when there is none, or none any more
 	// PausedUntil is when the pause of the address of a security notice ends, which is not sent before. Zero: there is none,
 	// or the link in the notice would expire before.
 	PausedUntil time.Time
@@ -152,7 +160,7 @@ func (s *Store) OpenMail(ctx context.Context, d Delivery) (m OpenedMail, err err
 	if err != nil {
 		return m, fmt.Errorf("open email %s: %w", d.ID, err)
 	}
-	m.Kind, m.UserID, m.QueuedAt = d.Mail, d.UserID, d.CreatedAt
+	m.Kind, m.UserID, m.QueuedAt, m.Merged = d.Mail, d.UserID, d.CreatedAt, d.Merged
 	if m.UserID != "" {
 		m.User, err = s.User(ctx, m.UserID)
 		if err != nil && !errors.Is(err, ErrNotFound) {

@@ -94,7 +94,7 @@ func New(o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	accountPages, err := account.New(o.Store, o.Users, o.OAuth, pages)
+	accountPages, err := account.New(o.Store, o.Users, o.OAuth, o.Limiter, pages)
 	if err != nil {
 		return nil, err
 	}
@@ -131,7 +131,7 @@ func CheckPages(o page.Options) error {
 	if _, err := interaction.New(nil, nil, nil, nil, pages, ""); err != nil {
 		return err
 	}
-	_, err = account.New(nil, nil, nil, pages)
+	_, err = account.New(nil, nil, nil, nil, pages)
 	return err
 }
 

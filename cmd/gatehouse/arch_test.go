@@ -99,7 +99,8 @@ var allowedImports = []struct {
 		"oauth/logout", "oauth", "web/page",
 	}},
 	{"web/account", []string{
-		"oauth/params", "oauth/redirect", "storage/reqevent", "storage/audit", "storage", "identity", "oauth", "web/page",
+		"ratelimit", "oauth/params", "oauth/redirect", "storage/reqevent", "storage/audit", "storage", "identity",
+		"oauth/protocol", "oauth", "web/page",
 	}},
 	{"web/selfservice", []string{
 		"ratelimit", "oauth/params", "storage/reqevent", "storage", "identity", "oauth/protocol", "web/page",

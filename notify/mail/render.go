@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	texttemplate "text/template"
@@ -172,7 +173,7 @@ func (r *Renderer) checkKind(name string, l *message.Language, change string) er
 				storage.MailValueChange: change,
 			},
 		},
-		User: storage.User{Username: "user"}, QueuedAt: now,
+		User: storage.User{Username: "user"}, QueuedAt: now, Merged: 1,
 	}, "id")
 	if err != nil {
 		return err
@@ -248,6 +249,13 @@ func (r *Renderer) fill(view *layout, m storage.OpenedMail, k kind, zone *time.L
 	}
 	for paragraph := range strings.SplitSeq(all, "\n\n") {
 		view.Paragraphs = append(view.Paragraphs, strings.Split(paragraph, "\n"))
+	}
+	if m.Merged > 0 {
+		merged, err := text(l, "mail.merged", strconv.FormatInt(m.Merged, 10))
+		if err != nil {
+			return err
+		}
+		view.Paragraphs = append(view.Paragraphs, []string{merged})
 	}
 	if k.code {
 		view.Code = m.Values[storage.MailCode]

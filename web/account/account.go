@@ -12,6 +12,7 @@ import (
 	"gatehouse/identity"
 	"gatehouse/oauth"
 	"gatehouse/oauth/params"
+	"gatehouse/ratelimit"
 	"gatehouse/storage"
 	"gatehouse/web/page"
 )
@@ -28,15 +29,16 @@ const (
 
 // Pages are the account pages.
 type Pages struct {
-	store *storage.Store // for reading
-	users *identity.Users
-	oauth *oauth.Server
-	pages *page.Renderer
+	store   *storage.Store // for reading
+	users   *identity.Users
+	oauth   *oauth.Server
+	limiter *ratelimit.Limiter
+	pages   *page.Renderer
 }
 
 // New returns the account pages. It fails when a template is invalid.
 func New(
-	store *storage.Store, users *identity.Users, server *oauth.Server, renderer *page.Renderer,
+	store *storage.Store, users *identity.Users, server *oauth.Server, limiter *ratelimit.Limiter, renderer *page.Renderer,
 ) (*Pages, error) {
 	for name, data := range map[string]any{
 		"account": overviewPage{}, "clients": clientsPage{}, "client": clientPage{}, "sessions": sessionsPage{},
@@ -47,7 +49,7 @@ func New(
 			return nil, err
 		}
 	}
-	return &Pages{store: store, users: users, oauth: server, pages: renderer}, nil
+	return &Pages{store: store, users: users, oauth: server, limiter: limiter, pages: renderer}, nil
 }
 
 // ShowHome serves GET /.

@@ -6,6 +6,8 @@ import (
 	"net/url"
 
 	"gatehouse/identity"
+	"gatehouse/oauth/protocol"
+	"gatehouse/ratelimit"
 	"gatehouse/storage"
 	"gatehouse/web/page"
 )
@@ -112,6 +114,10 @@ func (p *Pages) renderSecurity(
 func (p *Pages) ChangeSecurity(w http.ResponseWriter, r *http.Request) error {
 	user, form, err := p.readForm(r, "security", "")
 	if err != nil {
+		return err
+	}
+	decision := p.limiter.Count(r.Context(), ratelimit.Count{Limit: ratelimit.AccountChange, Key: user.User.ID})
+	if err := protocol.LimitError(decision, "Too many changes of your account."); err != nil {
 		return err
 	}
 	f, err := p.users.Factors(r.Context(), user.User.ID)
