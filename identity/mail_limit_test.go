@@ -93,9 +93,9 @@ func TestRequestedMailsAreLimited(t *testing.T) {
 	})
 }
 
-// TestOthersUseUpNoEmailsOfUsers tests PE24: emails to addresses without an account, and those that others request for a
-// user, use up none of those that the user requests in a browser in which the user has signed in before. Addresses that
-// differ in what follows a plus sign are one. A refusal by a limit of the server is logged.
+// TestOthersUseUpNoEmailsOfUsers tests PE24: emails to addresses without an account, and those that others request for
+// a user, use up none of those that the user requests in a browser in which the user has signed in before. Addresses
+// that differ in what follows a plus sign are one. A refusal by a limit of the server is logged.
 func TestOthersUseUpNoEmailsOfUsers(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
@@ -129,7 +129,7 @@ func TestOthersUseUpNoEmailsOfUsers(t *testing.T) {
 			t.Errorf("the log before a limit of the server was reached: %s", f.log.String())
 		}
 		signUp("above the limit of new addresses", "x@example.org", 0)
-		if log := f.log.String(); strings.Count(log, "level=WARN") != 1 || !strings.Contains(log, "limit=emails_new_address") {
+		if log := f.log.String(); strings.Count(log, "WARN") != 1 || !strings.Contains(log, "limit=emails_new_address") {
 			t.Errorf("the log is %q, want one warning with the limit", log)
 		}
 		for range 2 {

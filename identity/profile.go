@@ -246,8 +246,8 @@ func setVerified(at **time.Time, verified *bool, now time.Time) {
 	}
 }
 
-// errEmailInvalid does not have what was entered: on a page, that can be a password in the wrong field, and the error is
-// in the log.
+// errEmailInvalid does not have what was entered: on a page, that can be a password in the wrong field, and the error
+// is in the log.
 var errEmailInvalid = &InputError{"the email address is not valid; write it like alice@example.com"}
 
 // checkEmail returns the form of an email address by which it is unique, or an *InputError.

@@ -97,10 +97,10 @@ func (s *Store) LeaseDeliveries(
 	if err != nil {
 		return nil, db.Wrap("check for due deliveries", err)
 	}
-	out, err := db.Select[Delivery](ctx, s.Write, "UPDATE deliveries SET attempts = attempts + 1, next_at = ?, digest = NULL WHERE "+
-		s.SkipLocked(
-			"id", "SELECT id FROM deliveries WHERE "+where+" ORDER BY "+order+" LIMIT ?",
-		)+" RETURNING "+deliveryRow.Columns(),
+	out, err := db.Select[Delivery](ctx, s.Write, "UPDATE deliveries SET attempts = attempts + 1, next_at = ?, "+
+		"digest = NULL WHERE "+s.SkipLocked(
+		"id", "SELECT id FROM deliveries WHERE "+where+" ORDER BY "+order+" LIMIT ?",
+	)+" RETURNING "+deliveryRow.Columns(),
 		db.Millis(now.Add(lease)), db.Millis(now), limit)
 	return out, db.Wrap("lease deliveries", err)
 }

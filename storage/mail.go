@@ -143,8 +143,8 @@ type OpenedMail struct {
 	QueuedAt time.Time
 	Merged   int64 // how many later ones it stands for
 	User     User  // zero when there is none, or none any more
-	// PausedUntil is when the pause of the address of a security notice ends, which is not sent before. Zero: there is none,
-	// or the link in the notice would expire before.
+	// PausedUntil is when the pause of the address of a security notice ends, which is not sent before. Zero: there is
+	// none, or the link in the notice would expire before.
 	PausedUntil time.Time
 	// Refusal is the reason why the email must not be sent any more, empty when it may be sent: it has expired, its
 	// address is paused, or the user is disabled and it is no security notice.

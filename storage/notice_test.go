@@ -25,8 +25,8 @@ func (f *fixture) leased(t *testing.T, limit int) []storage.OpenedMail {
 	return mails
 }
 
-// TestManyNoticesOfUserAreMerged tests PE24: notices of a kind that a user causes in a loop wait and are merged, and none
-// is dropped. One with a link, and those of other kinds and users, are sent immediately.
+// TestManyNoticesOfUserAreMerged tests PE24: notices of a kind that a user causes in a loop wait and are merged, and
+// none is dropped. One with a link, and those of other kinds and users, are sent immediately.
 func TestManyNoticesOfUserAreMerged(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {

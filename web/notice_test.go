@@ -63,8 +63,8 @@ func TestUsersAreNotifiedOfNewBrowsersAndApps(t *testing.T) {
 	})
 }
 
-// forgot requests a link to reset a password, under the name of another host.
-func forgot(t *testing.T, s *servertest.Server, username string) {
+// requestReset requests a link to reset a password, under the name of another host.
+func requestReset(t *testing.T, s *servertest.Server, username string) {
 	t.Helper()
 	b := s.Browser()
 	form := b.Open("/forgot").Fields()
@@ -106,7 +106,7 @@ func TestNoticeArrives(t *testing.T) {
 	if m.Subject != "New sign-in to your account" || !strings.Contains(m.Text, s.Issuer+"/account/activity\r\n") {
 		t.Errorf("the email is %q:\n%s\nwant the notice with a link to the account", m.Subject, m.Text)
 	}
-	forgot(t, s, "alice")
+	requestReset(t, s, "alice")
 	s.SendMails()
 	m = server.Wait("alice@example.com")
 	if m.Subject != "Reset your password" || !strings.Contains(m.Text, "\r\n"+s.Issuer+"/reset?token=") ||

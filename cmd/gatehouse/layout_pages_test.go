@@ -230,7 +230,8 @@ func (w *pageWalk) linkPages(u storage.User) {
 	w.submit("self_service/common", reset, "/reset", "tried first by attackers", "password", "password123")
 	w.submit("self_service/reset_done", reset, "/reset", "Your password is changed", "password", "ten-tiny-otters")
 	w.QueuedMails()
-	storagetest.Must(w.T, w.Users.RequestEmailChange(ctx, u, w.word(60, "other")+w.language+"@example.com", "en"))
+	other := w.word(60, "other") + w.language + "@example.com"
+	storagetest.Must(w.T, w.Users.RequestEmailChange(ctx, u, other, identity.Origin{Language: "en"}))
 	change := w.link(storage.MailVerifyEmail)
 	w.open("self_service/sign_in_first", change, "sign in to it in this browser")
 	for _, path := range []string{"reset", "verify", "invite"} {
