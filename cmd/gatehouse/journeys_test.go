@@ -16,6 +16,7 @@ import (
 
 	"gatehouse/identity/totp"
 	"gatehouse/notify/mail/mailtest"
+	"gatehouse/storage"
 	"gatehouse/storage/storagetest"
 )
 
@@ -49,7 +50,9 @@ func TestJourneysByKeyboardInBrowser(t *testing.T) {
 		{"lost-phone", (*journey).lostPhone},
 		{"reset", (*journey).resetPassword},
 		{"invitation", (*journey).invitation},
+		{"step-up", (*journey).stepUp},
 		{"deletion", (*journey).deletion},
+		{"passkey", (*journey).passkey}, // the last one: its authenticator stays
 	} {
 		t.Run(x.name, func(t *testing.T) {
 			mustRun(t, d.env, journeyPassword+"\n", "user", "create", "--username", x.name,
@@ -254,8 +257,23 @@ func (j *journey) deletion() {
 		j.signIn(journeyPassword)
 		j.do("wait for the account", visible("You have no passkeys"))
 		j.open("/account/delete")
-		j.look("delete-"+when, "You are signed out everywhere and apps lose access")
+		j.look("delete-"+when, "You will be signed out everywhere, and apps will lose access")
 		j.press("Delete my account")
 		j.look("scheduled-"+when, "Your account will be deleted")
 	}
+	store := storagetest.Open(j.t, j.d.env["GATEHOUSE_DATABASE_URL"], storagetest.NewClock())
+	user, err := store.UserByKey(j.t.Context(), j.name)
+	storagetest.Must(j.t, err)
+	// As if the grace period was over.
+	storagetest.Must(j.t, store.ScheduleDeletion(j.t.Context(), user.ID, store.Now().Add(-time.Hour), storage.Mail{
+		Kind: storage.MailDeletionScheduled, UserID: user.ID, To: user.Email, Language: "en",
+	}))
+	if n, err := store.DeleteDueUsers(j.t.Context(), time.Hour); n != 1 || err != nil {
+		j.t.Errorf("after the grace period %d users are deleted, %v, want 1", n, err)
+	}
+	j.open("/login?to=account")
+	j.do("wait for the form", visible("to see your connected apps"))
+	j.enter("Username or email", j.name)
+	j.enter("Password", journeyPassword+kb.Enter)
+	j.do("sign in to the deleted account", visible("is incorrect"))
 }
