@@ -327,7 +327,7 @@ var userPolicy = []servertest.Requirement{
 			}))
 			wantPage(t, b.Authorize(c, "scope", "openid"), "/enrol", "requires a passkey")
 		}),
-	servertest.Req("PE18d", decision62,
+	servertest.Req("PE18e", decision62,
 		"the policy none of a client, a group and an API requires no factor, also after a stricter one",
 		func(t *testing.T, s *servertest.Server) {
 			addToGroups(s, s.User("alice"), "staff")

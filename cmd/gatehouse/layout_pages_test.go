@@ -134,8 +134,8 @@ func (w *pageWalk) enrolPages(u storage.User) {
 	}))
 	storagetest.Must(w.T, w.Store.AddGroupMembers(ctx, group, []string{u.ID}))
 	terms := w.show("terms/account", w.b.SignIn(w.b.Open("/login?to=account"), u.Username), "will be signed out")
-	later := w.submit("enrol/account", terms, "/terms", "Add it now, and you are prepared", "decision", "accept")
-	w.show("enrol/later", w.b.Authorize(w.app, "scope", "openid "+w.scope), "Add it now, and you are prepared")
+	later := w.submit("enrol/account", terms, "/terms", "Add it now to be ready", "decision", "accept")
+	w.show("enrol/later", w.b.Authorize(w.app, "scope", "openid "+w.scope), "Add it now to be ready")
 	w.submit("account/empty", later, "/enrol", "No app has access to your account", "decision", "later")
 	w.open("clients/empty", "/account/apps", "No app has access to your account")
 	w.open("security/empty", "/account/security", "You have no passkeys")
@@ -190,13 +190,13 @@ func (w *pageWalk) changePages(u storage.User) {
 	password := w.open("self_service/password", "/account/password", "Current password")
 	w.submit("self_service/incorrect", password, "/account/password", "not your current password", "current", "x",
 		"password", "x")
-	email := w.open("self_service/email", "/account/email", "We send a link to the new address")
+	email := w.open("self_service/email", "/account/email", "We will send a link to the new address")
 	w.submit("self_service/email_invalid", email, "/account/email", "Enter an email address", "email", "x")
 	w.submit("self_service/email_sent", email, "/account/email", "Check your email", "email",
 		w.word(60, "new")+w.language+"@example.com")
 	w.open("self_service/verify", w.link(storage.MailVerifyEmail), "Confirm your email address")
 	w.open("self_service/export", "/account/export", "Download your data")
-	w.open("self_service/delete", "/account/delete", "apps lose access now")
+	w.open("self_service/delete", "/account/delete", "apps will lose access")
 }
 
 // recentPages opens the pages of a user whose sign-in was a while ago, who then signs out.
@@ -261,6 +261,6 @@ func (w *pageWalk) withoutMail() {
 	w.newBrowser()
 	b := another.Browser()
 	b.SetCookie("language", w.language)
-	w.show("self_service/no_mail", b.Open("/forgot"), "This server sends no email")
+	w.show("self_service/no_mail", b.Open("/forgot"), "This server does not send emails")
 	w.show("self_service/closed", b.Open("/sign-up"), "You cannot create an account yourself")
 }
