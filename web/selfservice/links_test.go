@@ -22,7 +22,7 @@ func TestOpenedLinksUseNothingAndExpire(t *testing.T) {
 		alice := f.User("alice")
 		session := f.Browser()
 		session.Follow(session.SignIn(session.Open("/login?to=account"), "alice"))
-		storagetest.Must(t, f.Users.RequestEmailChange(ctx, alice, "new@example.com", "en"))
+		storagetest.Must(t, f.Users.RequestEmailChange(ctx, alice, "new@example.com", identity.Origin{Language: "en"}))
 		change := f.link(storage.MailVerifyEmail)
 		f.want("the new address", submit(session, session.Open(change), "/verify"), http.StatusOK, "is confirmed")
 		undo := f.link(storage.MailEmailChanged)
