@@ -85,7 +85,10 @@ func (u *Users) verifyThere(
 		if result.blocked, err = u.accountBlocked(ctx, a); err != nil {
 			return err
 		}
-		if user.ID != "" || result.blocked || len(typed) > maxTypedName || password == "" || len(password) > maxPassword {
+		// A name that no user here can have may be another spelling of one at the old server, with counts of its own.
+		_, invalid := key(typed)
+		if user.ID != "" || result.blocked || invalid != nil || len(typed) > maxTypedName || password == "" ||
+			len(password) > maxPassword {
 			typed, password = rand.Text(), rand.Text()
 		}
 		old, err := u.callOldServer(ctx, strings.TrimSpace(typed), password)
@@ -126,6 +129,10 @@ func (u *Users) callOldServer(ctx context.Context, name, password string) (migra
 func (u *Users) migrate(
 	ctx context.Context, a attempt, old migration.User, typed, password string, result *verification,
 ) error {
+	if !isNameOf(old, typed) {
+		result.reason = "the name is neither the username nor the email address of the old server's user"
+		return u.countAfter(ctx, a, result)
+	}
 	record, err := u.migratedRecord(ctx, old, password)
 	if err != nil {
 		if !errors.As(err, new(*InputError)) {
@@ -153,6 +160,16 @@ func (u *Users) migrate(
 		result.reason = "the old server's user: " + string(imported)
 	}
 	return u.countAfter(ctx, a, result)
+}
+
+// isNameOf reports whether a user of the old server has a name. Guesses are counted by the name: with other names that
+// the old server accepts for the same user, an attacker would have more of them.
+func isNameOf(old migration.User, typed string) bool {
+	k, err := key(typed)
+	return err == nil && slices.ContainsFunc([]string{old.Username, old.Email}, func(name string) bool {
+		known, err := key(name)
+		return err == nil && known == k
+	})
 }
 
 // importMigrated adds a user, unless the username is that of a deleted user: who was deleted here must not get another

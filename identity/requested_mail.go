@@ -19,7 +19,7 @@ func (u *Users) sendLink(
 	if !u.store.MailEnabled() {
 		return ErrNoMail
 	}
-	counts := mailCounts(t.Purpose, user.ID, m.To, u.mailBudget(user, m.To, from))
+	counts := mailCounts(t.Purpose, user, m.To, u.mailBudget(user, m.To, from))
 	reason := ""
 	switch {
 	case user.ID == "":
@@ -54,25 +54,29 @@ func (u *Users) sendNone(ctx context.Context, purpose, reason string) error {
 // users none of those that users request in their own browsers.
 func (u *Users) mailBudget(user storage.User, address string, from Origin) string {
 	switch {
+	case user.ID == "" || address != user.Email:
+		return ratelimit.NewAddressMails
 	case from.Device.hasSignedIn(user):
 		return ratelimit.KnownBrowserMails
-	case user.ID != "" && address == user.Email:
-		return ratelimit.AllMails
 	}
-	return ratelimit.NewAddressMails
+	return ratelimit.AllMails
 }
 
-// mailCounts returns what a requested email counts against. recipient is the user, or the address without one. What is
-// requested in a browser in which the user signed in before is counted on its own, so that the requests of others
-// cannot use it up.
-func mailCounts(purpose, recipient, address, budget string) []ratelimit.Count {
-	by := ""
+// mailCounts returns what a requested email counts against. The zero User is for an address without an account. Emails
+// to the address of a user, and of these the ones that are requested in a browser in which the user signed in before,
+// are counted on their own, so that what others request for the same mailbox cannot use them up.
+func mailCounts(purpose string, user storage.User, address, budget string) []ratelimit.Count {
+	recipient, to := user.ID, mailbox(address)
+	if user.ID == "" {
+		recipient = address
+	} else if address == user.Email {
+		to = user.ID
+	}
 	if budget == ratelimit.KnownBrowserMails {
-		by = " known browser"
+		recipient, to = recipient+" known browser", to+" known browser"
 	}
 	return []ratelimit.Count{
-		{Limit: ratelimit.AccountMail, Key: purpose + " " + recipient + by},
-		{Limit: ratelimit.MailAddress, Key: mailbox(address) + by},
+		{Limit: ratelimit.AccountMail, Key: purpose + " " + recipient}, {Limit: ratelimit.MailAddress, Key: to},
 		{Limit: budget},
 	}
 }

@@ -42,6 +42,8 @@ const (
 	AccountRequest        = "account_request"
 	AccountLink           = "account_link"
 	AccountChange         = "account_change"
+	AccountReport         = "account_report"
+	PasswordChange        = "password_change"
 	SignUp                = "sign_up"
 	SignUpUnproven        = "sign_up_unproven"
 	RecordedFailure       = "recorded_failure"
@@ -113,7 +115,13 @@ var limits = []limit{
 	{AccountRequest, Rate{30, 10 * time.Minute}, false,
 		"requests for emails to users: password resets, codes, changes of address, per network"},
 	{AccountLink, Rate{60, 10 * time.Minute}, false, "links and codes from emails that are opened or used, per network"},
-	{AccountChange, Rate{30, 10 * time.Minute}, false, "changes of the factors of a user on the account pages, per user"},
+	{AccountChange, Rate{30, 10 * time.Minute}, false,
+		"changes of the factors of a user on the account pages, and confirmations of the user's activity, per user"},
+	{AccountReport, Rate{10, time.Hour}, false,
+		"events that a user reports on the page Activity, per user, because each report ends sign-ins"},
+	{PasswordChange, Rate{10, time.Hour}, false,
+		"passwords that a signed-in user changes, per user, so that an attacker with a session cannot change it in a loop; " +
+			"resets are not counted"},
 	{SignUp, Rate{30, time.Hour}, false, "sign-ups, per network"},
 	{SignUpUnproven, Rate{3, time.Hour}, false,
 		"sign-ups from browsers that sent no proof of work, such as those without JavaScript, per network"},

@@ -16,6 +16,9 @@ func (s *Store) ScheduleDeletion(ctx context.Context, userID string, at time.Tim
 		if err := tx.endEverything(ctx, userID); err != nil {
 			return err
 		}
+		if err := tx.keepResetLink(ctx, userID); err != nil {
+			return err
+		}
 		if err := db.Exec(ctx, tx.Write, "UPDATE users SET deletion_at = ? WHERE id = ?", db.Millis(at), userID); err != nil {
 			return err
 		}

@@ -85,8 +85,10 @@ func (s *Store) LeaseDeliveries(
 ) ([]Delivery, error) {
 	now := s.Now()
 	where, order := "next_at <= ? AND "+notMail, "attempts, next_at"
+	args := []any{db.Millis(now.Add(lease)), db.Millis(now)}
 	if mails {
 		where, order = "next_at <= ? AND "+isMail, noticesLast+", attempts, next_at"
+		args = append(args, db.Millis(now.Add(-noticeRank)))
 	}
 	// Usually there are none, and this read takes no lock.
 	var one int
@@ -100,8 +102,7 @@ func (s *Store) LeaseDeliveries(
 	out, err := db.Select[Delivery](ctx, s.Write, "UPDATE deliveries SET attempts = attempts + 1, next_at = ?, "+
 		"digest = NULL WHERE "+s.SkipLocked(
 		"id", "SELECT id FROM deliveries WHERE "+where+" ORDER BY "+order+" LIMIT ?",
-	)+" RETURNING "+deliveryRow.Columns(),
-		db.Millis(now.Add(lease)), db.Millis(now), limit)
+	)+" RETURNING "+deliveryRow.Columns(), append(args, limit)...)
 	return out, db.Wrap("lease deliveries", err)
 }
 

@@ -93,9 +93,9 @@ func (s *Store) ChangeEmail(ctx context.Context, hash []byte, c EmailChange) (u 
 }
 
 // UndoEmailChange consumes a token of an email to a previous address, and restores that address. Because the account
-// may have been taken over, it ends every session, grant and token of the user, removes the factors that were added
-// within UndoWindow, and ends every other link but those that undo an earlier change. It returns a *RefusalError when
-// the token cannot be used.
+// may have been taken over, it ends every session, grant and token of the user, removes the password and the factors
+// that were added within UndoWindow, and ends every other link but those that undo an earlier change. It returns a
+// *RefusalError when the token cannot be used.
 func (s *Store) UndoEmailChange(ctx context.Context, hash []byte) (u User, err error) {
 	return u, db.Wrap("undo a change of an email address", s.Tx(ctx, func(tx *Store) error {
 		t, err := tx.useEmailToken(ctx, UndoEmailChange, hash)
@@ -113,6 +113,9 @@ func (s *Store) UndoEmailChange(ctx context.Context, hash []byte) (u User, err e
 			return err
 		}
 		if err := tx.removeRecentFactors(ctx, u.ID, "undone change of the email address"); err != nil {
+			return err
+		}
+		if err := tx.deletePassword(ctx, u.ID); err != nil {
 			return err
 		}
 		// An attacker with the account may have changed the address twice, and have the undo of the second change: the

@@ -18,16 +18,20 @@ var noticeLimit = SignInLimit{FreeFailures: 10, Period: time.Hour}
 
 const noticeDelay = time.Hour
 
-// noticesLast orders emails: those with a link or code, for which a user waits, are first.
+// noticeRank is how long a notice comes after emails with a link or code, for which a user waits. After that it has
+// waited as long as they: requests of strangers for links must not keep notices waiting.
+const noticeRank = 5 * time.Minute
+
+// noticesLast orders emails: notices that were queued after a time are last, except those with a link to undo a change.
 var noticesLast = func() string {
 	var notices []string
 	for kind, isNotice := range mailKinds {
-		if isNotice {
+		if isNotice && kind != MailEmailChanged && kind != MailFactorAdded {
 			notices = append(notices, "'"+kind+"'")
 		}
 	}
 	slices.Sort(notices)
-	return "CASE WHEN mail IN (" + strings.Join(notices, ", ") + ") THEN 1 ELSE 0 END"
+	return "CASE WHEN mail IN (" + strings.Join(notices, ", ") + ") AND created_at > ? THEN 1 ELSE 0 END"
 }()
 
 // isNoticeDelayed counts a notice and reports whether its user got too many of its kind. One with a link of its own is

@@ -75,7 +75,11 @@ func (s *Store) replacePassword(ctx context.Context, c PasswordChange, event str
 	} else if err := s.endOtherSessions(ctx, c.UserID, c.Session); err != nil {
 		return err
 	}
-	if err := s.deleteEmailTokens(ctx, c.UserID); err != nil {
+	deleteTokens := s.deleteEmailTokens
+	if event == audit.UserPasswordChanged {
+		deleteTokens = s.deleteEmailTokensBySession
+	}
+	if err := deleteTokens(ctx, c.UserID); err != nil {
 		return err
 	}
 	// The previous password began these sign-ins and is what those devices are trusted with.
@@ -112,6 +116,12 @@ func (s *Store) storePassword(ctx context.Context, userID, hash string) error {
 		ON CONFLICT (user_id) DO UPDATE SET hash = excluded.hash, changed_at = excluded.changed_at, kind = '',
 			expires_at = NULL`,
 		userID, hash, db.Millis(s.Now()))
+}
+
+// deletePassword removes the password of a user, in the current transaction, who must then reset it: an attacker who
+// knows it could otherwise sign in again before the user has changed it.
+func (s *Store) deletePassword(ctx context.Context, userID string) error {
+	return db.Exec(ctx, s.Write, "DELETE FROM passwords WHERE user_id = ?", userID)
 }
 
 // endEverything ends every session, grant and token of a user in the current transaction, and returns ErrNotFound when

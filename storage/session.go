@@ -200,8 +200,9 @@ func (s *Store) EndSession(ctx context.Context, userID, id string) error {
 }
 
 // EndOtherSessions ends the sessions of a user except one, as EndSession does, and the remembered browsers. When the
-// user reports an event of the audit log that another caused, report is its id, otherwise empty; the links in emails
-// and sign-ins without a second factor end then, too. It returns the number of sessions.
+// user reports an event of the audit log that another caused, report is its id, otherwise empty; the links in emails,
+// except those to undo a change or reset the password, and pending sign-ins end then, too. It returns the number of
+// sessions.
 func (s *Store) EndOtherSessions(ctx context.Context, userID, except, report string) (n int64, err error) {
 	return n, db.Wrap("end other sessions", s.Tx(ctx, func(tx *Store) error {
 		if report != "" {
@@ -225,7 +226,7 @@ func (s *Store) EndOtherSessions(ctx context.Context, userID, except, report str
 		if report != "" {
 			e.Type = audit.ActivityReported
 			e.Detail["reported"] = report
-			if err := tx.deleteEmailTokens(ctx, userID); err != nil {
+			if err := tx.deleteEmailTokensBySession(ctx, userID); err != nil {
 				return err
 			}
 			if err := db.Exec(ctx, tx.Write, "DELETE FROM pending_sign_ins WHERE user_id = ?", userID); err != nil {

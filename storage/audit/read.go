@@ -115,6 +115,12 @@ func (l *Log) Statements(ctx context.Context, userID string, from, until time.Ti
 	return out, db.Wrap("list statements about events", err)
 }
 
+// AccountRow returns an event of a user's account without its address, or db.ErrNotFound.
+func (l *Log) AccountRow(ctx context.Context, userID, id string) (Row, error) {
+	row, err := db.Take[Row](ctx, l.db.Read, accountCondition+" AND user_id = ? AND id = ?", userID, id)
+	return row, db.Wrap("read an event of an account", err)
+}
+
 // AccountRows returns the newest events of a user's account, newest first, without those of tokens. before is the time
 // of the last row of the previous page, or zero.
 func (l *Log) AccountRows(ctx context.Context, userID string, before time.Time, limit int) ([]Row, error) {

@@ -2,6 +2,7 @@ package account
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
 	"strconv"
 	"strings"
@@ -10,6 +11,9 @@ import (
 	"gatehouse/display"
 	"gatehouse/identity"
 	"gatehouse/oauth/params"
+	"gatehouse/oauth/protocol"
+	"gatehouse/ratelimit"
+	"gatehouse/storage"
 	"gatehouse/storage/audit"
 	"gatehouse/web/page"
 )
@@ -94,7 +98,7 @@ func (p *Pages) activity(
 			At: p.pages.NewTime(r, row.At, now), Address: row.Address,
 			Browser: p.pages.Language(r).Browser(row.UserAgent), Alarming: row.Event == audit.UserSignInFailed,
 			ByOther:   row.Actor != "user:"+user.User.ID && row.Actor != "anonymous",
-			Decidable: questionable[row.Event] && decided[row.ID] == "" && now.Sub(row.At) < decidableFor,
+			Decidable: isDecidable(row, decided, now),
 			Confirmed: decided[row.ID] == audit.ActivityConfirmed,
 			Reported:  decided[row.ID] == audit.ActivityReported,
 			FormToken: p.formToken(user, "activity", row.ID),
@@ -124,6 +128,36 @@ func (p *Pages) statements(
 	return stated, err
 }
 
+// isDecidable reports whether the user can state whether they caused an event.
+func isDecidable(row audit.Row, decided map[string]string, now time.Time) bool {
+	return questionable[row.Event] && decided[row.ID] == "" && now.Sub(row.At) < decidableFor
+}
+
+// checkStatement returns an error, or a redirect to the events, when the user cannot state whether they caused an event.
+// Statements are limited, because each stores a row, and a report ends sign-ins: an attacker with a session must not be
+// able to keep the user from signing in by repeating it.
+func (p *Pages) checkStatement(r *http.Request, user *identity.SignedInUser, id string, mine bool) error {
+	row, err := p.store.Audit.AccountRow(r.Context(), user.User.ID, id)
+	if errors.Is(err, storage.ErrNotFound) {
+		return p.pages.NotFound()
+	}
+	if err != nil {
+		return err
+	}
+	decided, err := p.statements(r, user, []audit.Row{row})
+	if err != nil {
+		return err
+	}
+	if !isDecidable(row, decided, p.store.Now()) {
+		return page.RedirectTo(activityPath)
+	}
+	count := ratelimit.Count{Limit: ratelimit.AccountReport, Key: user.User.ID}
+	if mine {
+		count.Limit = ratelimit.AccountChange
+	}
+	return protocol.LimitError(p.limiter.Count(r.Context(), count), "Too many changes of your account.")
+}
+
 // decidableFor is how long users can state whether they caused an event.
 const decidableFor = 30 * 24 * time.Hour
 
@@ -147,6 +181,9 @@ func (p *Pages) DecideActivity(w http.ResponseWriter, r *http.Request) error {
 	id := r.PathValue("id")
 	user, form, err := p.readForm(r, "activity", id)
 	if err != nil {
+		return err
+	}
+	if err := p.checkStatement(r, user, id, form.Get("decision") == "mine"); err != nil {
 		return err
 	}
 	if form.Get("decision") == "mine" {

@@ -116,10 +116,6 @@ func (p *Pages) ChangeSecurity(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	decision := p.limiter.Count(r.Context(), ratelimit.Count{Limit: ratelimit.AccountChange, Key: user.User.ID})
-	if err := protocol.LimitError(decision, "Too many changes of your account."); err != nil {
-		return err
-	}
 	f, err := p.users.Factors(r.Context(), user.User.ID)
 	if err != nil {
 		return err
@@ -128,6 +124,11 @@ func (p *Pages) ChangeSecurity(w http.ResponseWriter, r *http.Request) error {
 		return err
 	} else if !ok {
 		return page.RedirectTo(page.SignInAgain(page.WithRequest(securityPath, page.RequestOf(r))))
+	}
+	// Only then: a session that may change nothing must not use up the changes of the user.
+	decision := p.limiter.Count(r.Context(), ratelimit.Count{Limit: ratelimit.AccountChange, Key: user.User.ID})
+	if err := protocol.LimitError(decision, "Too many changes of your account."); err != nil {
+		return err
 	}
 	change, ok := securityChanges[r.PathValue("action")]
 	if !ok {

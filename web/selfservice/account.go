@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"gatehouse/identity"
+	"gatehouse/oauth/protocol"
 	"gatehouse/ratelimit"
 	"gatehouse/storage"
 	"gatehouse/web/page"
@@ -172,6 +173,10 @@ func (p *Pages) ChangePassword(w http.ResponseWriter, r *http.Request) error {
 	}
 	if mayChange, err := p.mayChangeNow(r, passwordPage, user); err != nil || !mayChange {
 		return errors.Join(err, p.renderAccount(w, r, passwordPage, user, nil))
+	}
+	decision := p.limiter.Count(r.Context(), ratelimit.Count{Limit: ratelimit.PasswordChange, Key: user.User.ID})
+	if err := protocol.LimitError(decision, "Too many changes of your password."); err != nil {
+		return err
 	}
 	err = p.users.ChangePassword(r.Context(), user, identity.PasswordInput{
 		Current: form.Get("current"), New: form.Get("password"), EndEverything: form.Get("end_everything") != "",
