@@ -3,6 +3,7 @@ package storage
 import (
 	"context"
 	"encoding/json"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,11 +18,11 @@ var exported = []struct{ table, columns, user string }{
 	{"role_users", "resource, role, created_at", "user_id"},
 	{"user_attributes", "attribute, value", "user_id"},
 	{
-		"passkeys", `id, name, aaguid, attestation, transports, discoverable, second_factor, user_verified, backup_eligible,
-		backed_up, sign_count, created_at, last_used_at`, "user_id",
+		"passkeys", `id, name, aaguid, attestation, transports, discoverable, second_factor, second_factor_since,
+		user_verified, backup_eligible, backed_up, sign_count, created_at, last_used_at`, "user_id",
 	},
 	{"external_ids", "source, external_id, created_at", "user_id"},
-	{"totp_secrets", "algorithm, digits, period, confirmed_at", "id"},
+	{"totp_secrets", "algorithm, digits, period, confirmed_at, second_factor_since", "id"},
 	{"recovery_codes", "created_at, used_at", "user_id"},
 	{"remembered_devices", "created_at, expires_at", "user_id"},
 	{"pending_sign_ins", "acr, amr, auth_time, created_at, expires_at, finished_at", "user_id"},
@@ -55,7 +56,8 @@ func (s *Store) ExportRows(ctx context.Context, userID string) (map[string][]jso
 		}
 		for _, row := range rows {
 			for column, value := range row {
-				isTime := strings.HasSuffix(column, "_at") || column == "auth_time" || column == "until"
+				isTime := strings.HasSuffix(column, "_at") || slices.Contains(
+					[]string{"auth_time", "until", "second_factor_since"}, column)
 				if millis, ok := value.(int64); ok && isTime {
 					row[column] = db.FromMillis(millis).UTC().Format(time.RFC3339)
 				}
