@@ -2,6 +2,7 @@ package identity_test
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"strings"
 	"testing"
@@ -141,6 +142,45 @@ func TestOthersUseUpNoEmailsOfUsers(t *testing.T) {
 		request("a reset of another user in a browser of alice", 0, f.RequestReset(f.ctx, "carol", own))
 		request("a reset in a browser of the user", 1, f.RequestReset(f.ctx, "alice", own))
 		request("a reset above the limit of such browsers", 0, f.RequestReset(f.ctx, "alice", own))
+	})
+}
+
+// TestOthersCannotUseUpMailbox tests PE24: what others request for variants of a user's address, or for it as their new
+// one, in any browser, uses up none of the emails to the user.
+func TestOthersCannotUseUpMailbox(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, url string) {
+		f := newSelfService(t, url, identity.SelfService{SignUp: identity.SignUpOpen})
+		f.limit(map[string]ratelimit.Rate{ratelimit.MailAddress: {Count: 2, Period: time.Hour}})
+		alice, bob := user(t, f.Users, "alice"), user(t, f.Users, "bob")
+		variant := func(n int) string { return strings.Replace(alice.Email, "@", fmt.Sprintf("+%d@", n), 1) }
+		of := func(u storage.User) identity.Origin {
+			return identity.Origin{Language: "en", Device: knownDevice(t, f.Users, u)}
+		}
+		for n := range 3 {
+			storagetest.Must(t, f.RequestSignUp(f.ctx, variant(n), "", english))
+			storagetest.Must(t, f.RequestEmailChange(f.ctx, bob, variant(10+n), of(bob)))
+		}
+		sent := func(kind string) (n int) {
+			t.Helper()
+			due, err := f.store.LeaseDeliveries(f.ctx, true, 20, time.Hour)
+			storagetest.Must(t, err)
+			for _, d := range due {
+				if d.Mail == kind {
+					n++
+				}
+			}
+			return n
+		}
+		if n := sent(storage.MailVerifyEmail); n != 2 {
+			t.Errorf("%d emails to variants of an address, want the limit of 2", n)
+		}
+		for _, from := range []identity.Origin{english, of(alice)} {
+			storagetest.Must(t, f.RequestReset(f.ctx, "alice", from))
+		}
+		if n := sent(storage.MailResetPassword); n != 2 {
+			t.Errorf("%d resets, want both", n)
+		}
 	})
 }
 

@@ -182,8 +182,14 @@ func TestOldServerDoesNotDecideForUsersHere(t *testing.T) {
 		}
 		old.users["olaf"] = old.users["o@x.org"] // another name of the same user there
 		if _, err := p.SignIn(t.Context(), "olaf", importedPassword, identity.Device{}); err == nil ||
-			err.Error() != "the old server's user has moved here under another name" {
+			err.Error() != "the name is neither the username nor the email address of the old server's user" {
 			t.Errorf("sign-in with another name there = %v, want it refused", err)
+		}
+		old.called()
+		_, err = p.SignIn(t.Context(), "ol\u00adaf", importedPassword, identity.Device{})
+		if names := old.called(); !errors.Is(err, identity.ErrInvalidCredentials) || len(names) != 1 ||
+			strings.Contains(names[0], "af") {
+			t.Errorf("sign-in with a soft hyphen = %v with the calls %q, want one with a random name", err, names)
 		}
 		if n, err := s.CountExternalIDs(t.Context(), "old"); n != 1 || err != nil {
 			t.Errorf("CountExternalIDs = %d, %v, want 1", n, err)

@@ -39,7 +39,7 @@ var exported = []struct{ table, columns, user string }{
 		auth_time, acr, amr, created_at, expires_at, consumed_at`, "user_id",
 	},
 	{"email_tokens", "purpose, email, created_at, expires_at, used_at", "user_id"},
-	{"deliveries", "kind, mail, client_id, session_id, attempts, created_at, next_at", "user_id"},
+	{"deliveries", "kind, mail, client_id, session_id, attempts, merged, created_at, next_at", "user_id"},
 	{"invitations", "id, email, groups, mailed, created_at, expires_at, used_at", "user_id"},
 	{"retired_names", "until", "user_id"},
 }

@@ -94,6 +94,11 @@ func TestLinksAreSentBeforeNotices(t *testing.T) {
 		if mails := f.leased(t, 1); len(mails) != 1 || mails[0].Kind != storage.MailResetPassword {
 			t.Errorf("the first email is %+v, want the link", mails)
 		}
+		f.clock.Advance(5 * time.Minute)
+		storagetest.Must(t, f.QueueMail(t.Context(), f.reset()))
+		if mails := f.leased(t, 1); len(mails) != 1 || mails[0].Kind != storage.MailPasswordChanged {
+			t.Errorf("the first email after five minutes is %+v, want the oldest notice", mails)
+		}
 		addDelivery(t, f, url, "logout", 0, f.clock.Now())
 		for range 9 * 24 { // deletion advances by an hour per call
 			f.clock.Advance(time.Hour)

@@ -328,7 +328,8 @@ func TestExportHasEveryColumn(t *testing.T) {
 	// In the export on their own: the sessions and the audit events.
 	elsewhere := []string{"browser_sessions", "audit_events"}
 	internal := []string{
-		"user_id", "client_epoch", "user_epoch", "slot", "tries_left", "request_id", "email_key", "name_mac", "nonce",
+		"user_id", "client_epoch", "digest", "user_epoch", "slot", "tries_left", "request_id", "email_key", "name_mac",
+		"nonce",
 		"challenge", "redirect_sent", "hash", "token_hash", "browser_hash", "current_hash", "previous_hash", "sealed",
 		"successor_sealed", "credential_id", "public_key", "passwords.kind", "deliveries.id", "pending_sign_ins.id",
 		"totp_secrets.id",

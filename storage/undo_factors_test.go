@@ -79,7 +79,7 @@ func TestLinkRemovesAddedFactors(t *testing.T) {
 				_, err := f.UndoFactors(t.Context(), []byte(hash+" "+hash))
 				return err
 			})
-			f.wantFactors(t, "after the link of the "+hash, storage.Factors{Password: true})
+			f.wantFactors(t, "after the link of the "+hash, storage.Factors{})
 			if u := f.addition(t, "").User; u.Epoch <= before.Epoch {
 				t.Errorf("the epoch = %d, want more than %d", u.Epoch, before.Epoch)
 			}
@@ -94,7 +94,7 @@ func TestLinkRemovesAddedFactors(t *testing.T) {
 		f.attack(t, "address ")
 		_, err := f.UndoEmailChange(t.Context(), []byte("address undo"))
 		storagetest.Must(t, err)
-		f.wantFactors(t, "after the address was restored", storage.Factors{Password: true})
+		f.wantFactors(t, "after the address was restored", storage.Factors{})
 		f.attack(t, "late ")
 		f.clock.Advance(storage.UndoWindow + time.Second)
 		_, err = f.UndoFactors(t.Context(), []byte("late passkey"))
@@ -140,7 +140,7 @@ func TestLinkRemovesNoOlderProtection(t *testing.T) {
 		}
 		_, err = f.UndoFactors(t.Context(), []byte("new"))
 		storagetest.Must(t, err)
-		f.wantFactors(t, "a replaced app", storage.Factors{Password: true, TOTP: true})
+		f.wantFactors(t, "a replaced app", storage.Factors{TOTP: true})
 
 		storagetest.Must(t, f.CreatePasskey(t.Context(), key, f.addition(t, "second key")))
 		storagetest.Must(t, f.DeleteTOTP(t.Context(), f.user.ID)) // from an app to a key

@@ -98,7 +98,7 @@ func (p *Pages) activity(
 			At: p.pages.NewTime(r, row.At, now), Address: row.Address,
 			Browser: p.pages.Language(r).Browser(row.UserAgent), Alarming: row.Event == audit.UserSignInFailed,
 			ByOther:   row.Actor != "user:"+user.User.ID && row.Actor != "anonymous",
-			Decidable: isDecidable(row, decided, now),
+			Decidable: isQuestionable(row, now) && decided[row.ID] == "",
 			Confirmed: decided[row.ID] == audit.ActivityConfirmed,
 			Reported:  decided[row.ID] == audit.ActivityReported,
 			FormToken: p.formToken(user, "activity", row.ID),
@@ -128,9 +128,9 @@ func (p *Pages) statements(
 	return stated, err
 }
 
-// isDecidable reports whether the user can state whether they caused an event.
-func isDecidable(row audit.Row, decided map[string]string, now time.Time) bool {
-	return questionable[row.Event] && decided[row.ID] == "" && now.Sub(row.At) < decidableFor
+// isQuestionable reports whether the user can state whether they caused an event.
+func isQuestionable(row audit.Row, now time.Time) bool {
+	return questionable[row.Event] && now.Sub(row.At) < decidableFor
 }
 
 // checkStatement returns an error, or a redirect to the events, when the user cannot state whether they caused an event.
@@ -148,7 +148,8 @@ func (p *Pages) checkStatement(r *http.Request, user *identity.SignedInUser, id 
 	if err != nil {
 		return err
 	}
-	if !isDecidable(row, decided, p.store.Now()) {
+	stated := decided[row.ID]
+	if !isQuestionable(row, p.store.Now()) || stated == audit.ActivityReported || mine && stated != "" {
 		return page.RedirectTo(activityPath)
 	}
 	count := ratelimit.Count{Limit: ratelimit.AccountReport, Key: user.User.ID}

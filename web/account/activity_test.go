@@ -55,5 +55,17 @@ func TestStatementAboutEventIsOnAllPages(t *testing.T) {
 				t.Errorf("the page with the event after the statement %s: %s, want it without a form", x.decision, p.Text())
 			}
 		}
+		// A session that repeats a statement, or makes one about another kind of event, ends and stores nothing.
+		state("mine")
+		state("not-mine")
+		other, err := s.Store.Audit.Rows(t.Context(), audit.Filter{Event: audit.UserUpdated, Limit: 1})
+		storagetest.Must(t, err)
+		path = "/account/activity/" + other[0].ID
+		state("not-mine")
+		for _, event := range []string{audit.ActivityConfirmed, audit.ActivityReported} {
+			if n, err := s.Store.Audit.CountRows(t.Context(), audit.Filter{Event: event}); n != 1 || err != nil {
+				t.Errorf("%d audit rows of %s, %v, want 1", n, event, err)
+			}
+		}
 	})
 }

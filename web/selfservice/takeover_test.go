@@ -118,6 +118,43 @@ func TestTakeoverWithAddedFactorEnds(t *testing.T) {
 	})
 }
 
+// TestSessionCannotEndResetLink tests PE23: an attacker in a session, who changes the password, ends everything, reports
+// events or deletes the account, does not end the link with which the user is resetting the password. The reset ends
+// the session.
+func TestSessionCannotEndResetLink(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, db string) {
+		f := newFixture(t, db)
+		for name, attack := range map[string]func(b *servertest.Browser){
+			"password": func(b *servertest.Browser) {
+				submit(b, b.Open("/account/password"), "/account/password", "current", servertest.Password, "password",
+					"attackers-new-otters")
+			},
+			"everything": func(b *servertest.Browser) {
+				submit(b, b.Open("/account/password"), "/account/password", "current", servertest.Password, "password",
+					"attackers-new-otters", "end_everything", "1")
+			},
+			"report": func(b *servertest.Browser) { f.report(b, "Signed in") },
+			"deletion": func(b *servertest.Browser) {
+				submit(b, b.Open("/account/delete"), "/account/delete")
+			},
+		} {
+			f.User(name)
+			attacker, owner := f.Browser(), f.Browser()
+			attacker.Follow(signInAs(attacker, name, servertest.Password))
+			submit(owner, owner.Open("/forgot"), "/forgot", "username", name)
+			form := owner.Open(f.link(storage.MailResetPassword))
+			attack(attacker)
+			f.want("a reset after "+name, submit(owner, form, "/reset", "password", "owners-new-otters"), http.StatusOK,
+				"Your password is changed")
+			if p := attacker.Open("/account"); p.Status != http.StatusSeeOther {
+				t.Errorf("%s: the attacker's session after the reset: %d, want the sign-in page", name, p.Status)
+			}
+			f.QueuedMails()
+		}
+	})
+}
+
 // TestNewPasswordMakesBrowsersUnknown covers PE19 over HTTP: browsers from before a change of the password, or from
 // before the user reported an event, are new again. The browser in which the user did that is not.
 func TestNewPasswordMakesBrowsersUnknown(t *testing.T) {
