@@ -28,7 +28,12 @@ var captchaSettings = []setting{
 	{env: "GATEHOUSE_CAPTCHA_SECRET", secret: true, file: true,
 		doc: "The secret with which responses of the captcha are verified. Requires `GATEHOUSE_CAPTCHA_URL`.",
 		set: func(c *Config, v string) error { c.Captcha.Secret = v; return nil },
-		get: func(c *Config) string { return c.Captcha.Secret }},
+		get: func(c *Config) string {
+			if c.Captcha.Secret == "" {
+				return ""
+			}
+			return "(redacted)"
+		}},
 	{env: "GATEHOUSE_CAPTCHA_SITE_KEY",
 		doc: "The site key of the captcha, which the page contains. Requires `GATEHOUSE_CAPTCHA_URL`.",
 		set: func(c *Config, v string) error { c.Captcha.SiteKey = v; return nil },

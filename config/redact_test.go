@@ -15,6 +15,8 @@ func TestSecretsAreRedacted(t *testing.T) {
 		"GATEHOUSE_DATABASE_URL": "postgres://u:hunter2@h/d?password=hunter3", "GATEHOUSE_REDIS_URL": "redis://:hunter4@h",
 		"GATEHOUSE_SMTP_URL": "smtp://u:hunter5@h", "GATEHOUSE_MAIL_FROM": "a@b.c",
 		"GATEHOUSE_MIGRATION_SECRET": "hunter6", "GATEHOUSE_MIGRATION_URL": "https://h/?token=hunter7",
+		"GATEHOUSE_CAPTCHA_SECRET": "hunter8", "GATEHOUSE_CAPTCHA_URL": "https://h/verify",
+		"GATEHOUSE_CAPTCHA_SITE_KEY": "k", "GATEHOUSE_CAPTCHA_SCRIPT_URL": "https://h/a.js",
 	}, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -23,13 +25,17 @@ func TestSecretsAreRedacted(t *testing.T) {
 	if err := c.WriteRedacted(&b); err != nil {
 		t.Fatal(err)
 	}
-	for _, secret := range []string{key, otherKey, "hunter2", "hunter3", "hunter4", "hunter5", "hunter6", "hunter7"} {
+	for _, secret := range []string{
+		key, otherKey, "hunter2", "hunter3", "hunter4", "hunter5", "hunter6", "hunter7", "hunter8",
+	} {
 		if strings.Contains(b.String(), secret) {
 			t.Errorf("WriteRedacted writes %s:\n%s", secret, b.String())
 		}
 	}
 	for _, f := range config.Flags() {
-		secrets := []string{"secret-key", "secret-key-previous", "redis-url", "smtp-url", "migration-secret"}
+		secrets := []string{
+			"secret-key", "secret-key-previous", "redis-url", "smtp-url", "migration-secret", "captcha-secret",
+		}
 		if want := slices.Contains(secrets, f.Name); f.Hidden != want {
 			t.Errorf("flag %s: Hidden = %t, want %t", f.Name, f.Hidden, want)
 		}
