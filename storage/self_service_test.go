@@ -332,7 +332,7 @@ func TestExportHasEveryColumn(t *testing.T) {
 		"nonce",
 		"challenge", "redirect_sent", "hash", "token_hash", "browser_hash", "current_hash", "previous_hash", "sealed",
 		"successor_sealed", "credential_id", "public_key", "passwords.kind", "deliveries.id", "pending_sign_ins.id",
-		"totp_secrets.id",
+		"totp_secrets.id", "digest",
 	}
 	for table, columns := range sqliteSchema(t, s) {
 		exported := storage.ExportedColumns(table)

@@ -100,6 +100,8 @@ func (p *passkeyPages) wantNotices(changes ...string) {
 			got = append(got, m.Values[storage.MailValueChange])
 		}
 	}
+	slices.Sort(got) // some were queued at the same time
+	slices.Sort(changes)
 	if !slices.Equal(got, changes) {
 		p.T.Errorf("the notices are %v, want %v", got, changes)
 	}
