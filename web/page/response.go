@@ -23,12 +23,15 @@ func SetHeaders(h http.Header) {
 // unknown.
 func AllowFormRedirects(h http.Header) { h.Set("Content-Security-Policy", policy) }
 
-// AllowSources adds what a page may load from other servers to its policy: scripts, frames, styles and requests.
+// AllowSources adds what a page may load from other servers to its policy: scripts, frames, styles and requests. Such a
+// script runs in the origin of the server. It can open no window with another page, and use no passkey.
 func AllowSources(h http.Header, sources string) {
 	extended := strings.NewReplacer(
 		"style-src 'self'", "style-src 'self' "+sources, "script-src 'self'", "script-src 'self' "+sources,
 	).Replace(policy)
-	h.Set("Content-Security-Policy", extended+"; frame-src "+sources+"; connect-src "+sources+"; form-action 'self'")
+	h.Set("Content-Security-Policy", extended+"; frame-src "+sources+"; connect-src "+sources+"; form-action 'self'; "+
+		"sandbox allow-scripts allow-forms allow-same-origin")
+	h.Set("Permissions-Policy", "publickey-credentials-get=(), publickey-credentials-create=()")
 }
 
 // SeeOther sends status 303: the browser continues with GET, so that it never forwards a form with a password

@@ -91,11 +91,14 @@ func wantWidget(t *testing.T, b *servertest.Browser, page servertest.Page) {
 	policy := page.Header.Get("Content-Security-Policy")
 	for _, want := range []string{
 		"script-src 'self' https://captcha.example;", "frame-src https://captcha.example;", "form-action 'self'",
-		"frame-ancestors 'none'", "default-src 'none'",
+		"frame-ancestors 'none'", "default-src 'none'", "sandbox allow-scripts allow-forms allow-same-origin",
 	} {
 		if !strings.Contains(policy, want) {
 			t.Errorf("the policy of the sign-up page is %s, want %s", policy, want)
 		}
+	}
+	if p := page.Header.Get("Permissions-Policy"); !strings.Contains(p, "publickey-credentials-get=()") {
+		t.Errorf("the permissions policy of the sign-up page is %q, want no passkeys", p)
 	}
 	if !strings.Contains(page.Body, `<div class="captcha cf-turnstile" data-sitekey="site"></div>`) ||
 		!strings.Contains(page.Body, `<script src="https://captcha.example/api.js" async defer>`) {
