@@ -198,7 +198,8 @@ func (s *Store) deleteEmailTokens(ctx context.Context, userID string) error {
 // a link to reset the password stays, also when everything was ended in it. An attacker with a session, who repeats
 // this, must not be able to end the link that the user is using.
 func (s *Store) deleteEmailTokensBySession(ctx context.Context, userID string) error {
-	query := "DELETE FROM email_tokens WHERE user_id = ? AND purpose NOT IN (" + undoPurposes + ", '" + ResetPassword + "')"
+	query := "DELETE FROM email_tokens WHERE user_id = ? AND purpose NOT IN (" + undoPurposes + ", '" + ResetPassword +
+		"')"
 	if err := db.Exec(ctx, s.Write, query, userID); err != nil {
 		return err
 	}

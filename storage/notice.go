@@ -19,7 +19,7 @@ var noticeLimit = SignInLimit{FreeFailures: 10, Period: time.Hour}
 const noticeDelay = time.Hour
 
 // noticeRank is how long a notice comes after emails with a link or code, for which a user waits. After that it has
-// waited as long as they: requests of strangers for links must not keep notices waiting.
+// waited as long as they: requests of others for links must not keep notices waiting.
 const noticeRank = 5 * time.Minute
 
 // noticesLast orders emails: notices that were queued after a time are last, except those with a link to undo a change.

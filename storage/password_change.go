@@ -119,7 +119,7 @@ func (s *Store) storePassword(ctx context.Context, userID, hash string) error {
 }
 
 // deletePassword removes the password of a user, in the current transaction, who must then reset it: an attacker who
-// knows it could otherwise sign in again before the user has changed it.
+// has it could otherwise sign in again before the user has changed it.
 func (s *Store) deletePassword(ctx context.Context, userID string) error {
 	return db.Exec(ctx, s.Write, "DELETE FROM passwords WHERE user_id = ?", userID)
 }

@@ -171,7 +171,8 @@ func (s *Store) removeRecentFactors(ctx context.Context, userID, cause string) e
 
 // UndoFactors consumes a token of a notice about an added factor, and removes the factors that were added within
 // UndoWindow. Because the account may have been taken over, it ends every session, grant and remembered browser, the
-// password, and every pending sign-in and link but those that undo. It returns a *RefusalError when the token cannot be used.
+// password, and every pending sign-in and link but those that undo. It returns a *RefusalError when the token cannot be
+// used.
 func (s *Store) UndoFactors(ctx context.Context, hash []byte) (u User, err error) {
 	return u, db.Wrap("undo an added factor", s.Tx(ctx, func(tx *Store) error {
 		t, err := tx.useEmailToken(ctx, UndoFactors, hash)

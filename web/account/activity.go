@@ -133,9 +133,9 @@ func isQuestionable(row audit.Row, now time.Time) bool {
 	return questionable[row.Event] && now.Sub(row.At) < decidableFor
 }
 
-// checkStatement returns an error, or a redirect to the events, when the user cannot state whether they caused an event.
-// Statements are limited, because each stores a row, and a report ends sign-ins: an attacker with a session must not be
-// able to keep the user from signing in by repeating it.
+// checkStatement returns an error, or a redirect to the events, when the user cannot state whether they caused an
+// event. Statements are limited, because each stores a row, and a report ends sign-ins: an attacker with a session must
+// not be able to keep the user from signing in by repeating it.
 func (p *Pages) checkStatement(r *http.Request, user *identity.SignedInUser, id string, mine bool) error {
 	row, err := p.store.Audit.AccountRow(r.Context(), user.User.ID, id)
 	if errors.Is(err, storage.ErrNotFound) {

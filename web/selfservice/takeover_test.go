@@ -118,9 +118,9 @@ func TestTakeoverWithAddedFactorEnds(t *testing.T) {
 	})
 }
 
-// TestSessionCannotEndResetLink tests PE23: an attacker in a session, who changes the password, ends everything, reports
-// events or deletes the account, does not end the link with which the user is resetting the password. The reset ends
-// the session.
+// TestSessionCannotEndResetLink tests PE23: an attacker in a session, who changes the password, ends everything,
+// reports events or deletes the account, does not end the link with which the user is resetting the password. The reset
+// ends the session.
 func TestSessionCannotEndResetLink(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
