@@ -210,8 +210,12 @@ func (u *Users) isRemembered(r *http.Request, user storage.User) (bool, error) {
 func (u *Users) addRememberedBrowser(w http.ResponseWriter, r *http.Request, user storage.User) error {
 	token := randomToken()
 	err := u.store.CreateRememberedBrowser(r.Context(), storage.RememberedBrowser{
-		TokenHash: hash(token), UserID: user.ID, UserEpoch: user.Epoch, ExpiresAt: u.store.Now().Add(rememberedTTL),
+		TokenHash: hash(token), UserID: user.ID, UserEpoch: user.Epoch, SignInEpoch: user.SignInEpoch,
+		ExpiresAt: u.store.Now().Add(rememberedTTL),
 	})
+	if errors.Is(err, storage.ErrNotFound) { // the session has ended too
+		return nil
+	}
 	if err != nil {
 		return err
 	}

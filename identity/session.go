@@ -206,12 +206,6 @@ func (u *Users) StartSession(
 			before = o.Session.ID
 		}
 	}
-	if user.DeletionAt != nil { // signing in cancels it
-		if err := u.store.CancelDeletion(r.Context(), user.ID); err != nil {
-			return nil, err
-		}
-		user.DeletionAt = nil
-	}
 	now, request, token := u.store.Now(), reqevent.FromContext(r.Context()), randomToken()
 	row := storage.BrowserSession{
 		ID: uuid.NewString(), TokenHash: hash(token), UserID: user.ID, UserEpoch: user.Epoch,
@@ -234,6 +228,12 @@ func (u *Users) StartSession(
 	}
 	if err != nil {
 		return nil, err
+	}
+	if user.DeletionAt != nil { // signing in cancels it
+		if err := u.store.CancelDeletion(r.Context(), user.ID); err != nil {
+			return nil, err
+		}
+		user.DeletionAt = nil
 	}
 	started := &SignedInUser{Session: row, User: user, token: token}
 	signedIn := append([]*SignedInUser{started}, slices.DeleteFunc(slices.Clone(others), func(o *SignedInUser) bool {

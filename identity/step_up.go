@@ -27,8 +27,8 @@ func (u *Users) BeginStepUp(
 	}
 	p := storage.PendingSignIn{
 		ID: uuid.NewString(), BrowserHash: u.EnsureBrowser(w, r), UserID: user.User.ID, UserEpoch: user.User.Epoch,
-		SignInEpoch: user.User.SignInEpoch, RequestID: request.RequestID, ACR: s.ACR, AMR: s.AMR, AuthTime: s.AuthTime,
-		ExpiresAt: u.store.Now().Add(pendingTTL),
+		SignInEpoch: user.User.SignInEpoch, RequestID: request.RequestID, SessionID: s.ID, ACR: s.ACR, AMR: s.AMR,
+		AuthTime: s.AuthTime, ExpiresAt: u.store.Now().Add(pendingTTL),
 	}
 	err = u.store.CreatePendingSignIn(r.Context(), p)
 	if errors.Is(err, storage.ErrNotFound) { // the session has ended in the meantime

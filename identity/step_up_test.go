@@ -2,6 +2,7 @@ package identity_test
 
 import (
 	"encoding/base32"
+	"errors"
 	"maps"
 	"net/http"
 	"strings"
@@ -67,6 +68,22 @@ func TestStepUpNeedsOnlyTheMissingFactor(t *testing.T) {
 		if s, err := b.finish(t, p, id, k.Code(k.Step(clock.Now())), false); err != nil ||
 			s.Session.ACR != identity.ACRPasskey {
 			t.Errorf("a code after a passkey in another tab: %+v, %v, want the session of the passkey", s, err)
+		}
+		b = browser{}
+		b.visit(t, func(w http.ResponseWriter, r *http.Request) error {
+			_, err := p.StartSession(w, r, alice, byPassword)
+			return err
+		})
+		id = b.stepUp(t, p, identity.ACRSecondFactor)
+		out := maps.Clone(b)
+		out.visit(t, func(w http.ResponseWriter, r *http.Request) error {
+			users, err := p.SignedIn(r)
+			storagetest.Must(t, err)
+			return p.SignOut(w, r, users...)
+		})
+		clock.Advance(time.Minute)
+		if _, err := out.finish(t, p, id, k.Code(k.Step(clock.Now())), false); !errors.Is(err, identity.ErrExpired) {
+			t.Errorf("a code after the session was signed out: %v, want ErrExpired", err)
 		}
 		b = browser{}
 		b.visit(t, func(w http.ResponseWriter, r *http.Request) error {

@@ -25,7 +25,7 @@ var exported = []struct{ table, columns, user string }{
 	{"totp_secrets", "algorithm, digits, period, confirmed_at, second_factor_since", "id"},
 	{"recovery_codes", "created_at, used_at", "user_id"},
 	{"remembered_devices", "created_at, expires_at", "user_id"},
-	{"pending_sign_ins", "acr, amr, auth_time, created_at, expires_at, finished_at", "user_id"},
+	{"pending_sign_ins", "session_id, acr, amr, auth_time, created_at, expires_at, finished_at", "user_id"},
 	{
 		"consents", "id, client_id, redirect_uri, scopes, resource_scopes, refused, created_at, updated_at, ended_at",
 		"user_id",

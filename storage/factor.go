@@ -85,17 +85,23 @@ type RememberedBrowser struct {
 	UserEpoch int64
 	CreatedAt time.Time `gorm:"serializer:millis;autoCreateTime:false"`
 	ExpiresAt time.Time `gorm:"serializer:millis"`
+
+	SignInEpoch int64 `gorm:"-"` // of the user when the sign-in began; not stored
 }
+
+var rememberedBrowserRow = db.NewRecord[RememberedBrowser]("remembered_devices")
 
 // TableName implements schema.Tabler of gorm.
 func (RememberedBrowser) TableName() string { return "remembered_devices" }
 
 // CreateRememberedBrowser adds a remembered browser. Ending all sessions of the user ends it too, because that raises
-// the epoch.
+// the epoch. It returns ErrNotFound when the password changed or everything was ended since the sign-in began.
 func (s *Store) CreateRememberedBrowser(ctx context.Context, d RememberedBrowser) error {
 	d.CreatedAt = s.Now()
 	return db.Wrap("create remembered browser", s.Tx(ctx, func(tx *Store) error {
-		if err := db.Insert(ctx, tx.Write, &d); err != nil {
+		if err := rememberedBrowserRow.InsertIf(
+			ctx, tx.Write, &d, s.unchangedUser(), d.UserID, d.UserEpoch, d.SignInEpoch,
+		); err != nil {
 			return err
 		}
 		return tx.Audit.Record(ctx, audit.Event{Type: audit.BrowserRemembered, UserID: d.UserID})

@@ -37,8 +37,11 @@ func (f *fixture) addFactors(t *testing.T) {
 	for _, p := range []storage.Passkey{synced, f.passkey("hardware"), key} {
 		storagetest.Must(t, f.CreatePasskey(t.Context(), p, storage.FactorAddition{}))
 	}
+	u, err := f.User(t.Context(), f.user.ID)
+	storagetest.Must(t, err)
 	storagetest.Must(t, f.CreateRememberedBrowser(t.Context(), storage.RememberedBrowser{
-		TokenHash: []byte("token"), UserID: f.user.ID, UserEpoch: f.user.Epoch, ExpiresAt: f.clock.Now().Add(time.Hour),
+		TokenHash: []byte("token"), UserID: u.ID, UserEpoch: u.Epoch, SignInEpoch: u.SignInEpoch,
+		ExpiresAt: f.clock.Now().Add(time.Hour),
 	}))
 }
 

@@ -15,6 +15,7 @@ type PendingSignIn struct {
 	UserID      string
 	UserEpoch   int64
 	RequestID   string     // the authorization request, or ""
+	SessionID   string     // the session that it makes stronger, or "" when it began with the first factor
 	ACR         string     `gorm:"column:acr"` // of the first factor
 	AMR         Strings    `gorm:"column:amr"`
 	AuthTime    time.Time  `gorm:"serializer:millis"`
@@ -26,11 +27,14 @@ type PendingSignIn struct {
 
 var pendingSignInRow = db.NewRecord[PendingSignIn]("pending_sign_ins")
 
-// isPending is the condition that a sign-in of a browser can still be finished: it is neither finished nor expired, and
-// the user is neither disabled nor was signed out everywhere since it began.
+// isPending is the condition that a sign-in of a browser can still be finished: it is neither finished nor expired, the
+// user is neither disabled nor was signed out everywhere since it began, and the session that it makes stronger has not
+// ended: a second factor alone starts none.
 const isPending = `pending_sign_ins.id = ? AND browser_hash = ? AND finished_at IS NULL AND expires_at > ?
 	AND EXISTS (SELECT 1 FROM users WHERE users.id = pending_sign_ins.user_id AND users.disabled_at IS NULL
-		AND users.epoch = pending_sign_ins.user_epoch)`
+		AND users.epoch = pending_sign_ins.user_epoch)
+	AND (session_id = '' OR EXISTS (SELECT 1 FROM browser_sessions WHERE browser_sessions.id = session_id
+		AND ended_at IS NULL))`
 
 // CreatePendingSignIn stores a sign-in that still needs a second factor. It returns ErrNotFound when the password
 // changed or everything was ended since the sign-in began.
