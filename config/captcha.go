@@ -59,7 +59,7 @@ func setCaptchaURL(field func(c *Captcha) *string, allowLoopback bool) func(c *C
 		valid := err == nil && u.Host != "" && u.User == nil && u.Fragment == "" &&
 			(u.Scheme == "https" || allowLoopback && u.Scheme == "http" && loopback.IsHost(u.Hostname()))
 		if v != "" && !valid {
-			return fmt.Errorf("%q is not an https:// URL", v)
+			return fmt.Errorf("%q must be an https URL without userinfo and fragment, like https://captcha.example/verify", v)
 		}
 		*field(&c.Captcha) = v
 		return nil
@@ -111,9 +111,9 @@ func (c Captcha) problem() string {
 	switch {
 	case set != 0 && set != 4:
 		return "GATEHOUSE_CAPTCHA_URL, GATEHOUSE_CAPTCHA_SECRET, GATEHOUSE_CAPTCHA_SITE_KEY and " +
-			"GATEHOUSE_CAPTCHA_SCRIPT_URL need each other; set all of them or none"
+			"GATEHOUSE_CAPTCHA_SCRIPT_URL must be set together; set all of them or none"
 	case set == 4 && !originPattern.MatchString(Captcha{ScriptURL: c.ScriptURL}.Sources()):
-		return "GATEHOUSE_CAPTCHA_SCRIPT_URL has a host that no Content-Security-Policy can name; write it in small letters"
+		return "GATEHOUSE_CAPTCHA_SCRIPT_URL has a host that no Content-Security-Policy allows; write it in lower case"
 	}
 	return ""
 }

@@ -135,7 +135,7 @@ func TestInvalidSettingsOfOldServerAreRefused(t *testing.T) {
 		{"GATEHOUSE_MIGRATION", "webhook", "GATEHOUSE_MIGRATION_SECRET is required"},
 		{"GATEHOUSE_MIGRATION", "ldap", "GATEHOUSE_MIGRATION_LDAP_BASE is required"},
 		{"GATEHOUSE_MIGRATION_LDAP_FILTER", "(uid=alice)", "write one like (uid=%s)"},
-		{"GATEHOUSE_MIGRATION_USERINFO_URL", "ldaps://old.example.com", "is not a URL"},
+		{"GATEHOUSE_MIGRATION_USERINFO_URL", "ldaps://old.example.com", "with one of the schemes https, http"},
 		{"GATEHOUSE_MIGRATION_URL", "http://old.example.com/token", "write https://"},
 		{"GATEHOUSE_MIGRATION_URL", "https://user:password@old.example.com/token", "remove it"},
 		{"GATEHOUSE_MIGRATION_UNTIL", "next year", "write one like 2027-06-30"},

@@ -50,8 +50,8 @@ var migrationSettings = []setting{
 		set: stringField(func(c *Config) *string { return &c.Migration.ClientID }),
 		get: func(c *Config) string { return c.Migration.ClientID }},
 	{env: "GATEHOUSE_MIGRATION_SECRET", secret: true, file: true,
-		doc: "The client secret of Gatehouse at the old server, empty for a public client, the bearer token that the " +
-			"webhook requires, or the password of the DN.",
+		doc: "With `password` the client secret of Gatehouse at the old server, empty for a public client; with " +
+			"`webhook` the bearer token that it requires; with `ldap` the password of the DN.",
 		set: stringField(func(c *Config) *string { return &c.Migration.Secret }),
 		get: func(c *Config) string {
 			if c.Migration.Secret == "" {
@@ -60,22 +60,22 @@ var migrationSettings = []setting{
 			return "(redacted)"
 		}},
 	{env: "GATEHOUSE_MIGRATION_UNTIL",
-		doc: "The day at whose beginning (UTC) the old server is called no more, such as `2027-06-30`. Required with " +
-			"`GATEHOUSE_MIGRATION`.",
+		doc: "The day from whose beginning (UTC) on the old server is no longer called, such as `2027-06-30`. Required " +
+			"with `GATEHOUSE_MIGRATION`.",
 		set: setMigrationUntil, get: getMigrationUntil},
 	durationSetting("GATEHOUSE_MIGRATION_TIMEOUT", "5s", 500*time.Millisecond, 20*time.Second, "",
 		"How long a sign-in waits for the old server.", func(c *Config) *time.Duration { return &c.Migration.Timeout }),
 	{env: "GATEHOUSE_MIGRATION_SOURCE", def: "migration",
-		doc: "The name under which the ids of the old server are stored. With the name of an import (`--source`) a user " +
-			"who was imported is recognized.",
+		doc: "The name under which the ids of the old server are stored. With the `--source` of an import, users of that " +
+			"import are recognized and not created again.",
 		set: setMigrationSource, get: func(c *Config) string { return c.Migration.Source }},
 	{env: "GATEHOUSE_MIGRATION_GROUPS",
 		doc: "Groups of Gatehouse that every user from the old server gets, separated by commas.",
 		set: listField(func(c *Config) *[]string { return &c.Migration.Groups }),
 		get: func(c *Config) string { return strings.Join(c.Migration.Groups, ",") }},
 	{env: "GATEHOUSE_MIGRATION_MATCHED_GROUPS",
-		doc: "Groups of Gatehouse that a user from the old server gets who has a group with the same name there, separated " +
-			"by commas. Other groups of the old server are ignored.",
+		doc: "Groups of Gatehouse, separated by commas: a user from the old server gets those of them that the user has " +
+			"there. Other groups of the old server are ignored.",
 		set: listField(func(c *Config) *[]string { return &c.Migration.MatchedGroups }),
 		get: func(c *Config) string { return strings.Join(c.Migration.MatchedGroups, ",") }},
 }
@@ -115,7 +115,8 @@ func endpointField(field func(*Config) *string, schemes ...string) func(*Config,
 		switch {
 		case v == "":
 		case err != nil || u.Hostname() == "" || !slices.Contains(schemes, u.Scheme):
-			return errors.New("is not a URL; write one like " + schemes[0] + "://old.example.com/token")
+			return errors.New("must be a URL with one of the schemes " + strings.Join(schemes, ", ") +
+				", like " + schemes[0] + "://old.example.com/token")
 		case u.Scheme == "http" && !loopback.IsHost(u.Hostname()):
 			return errors.New("is http on a host that is not loopback; passwords are sent to it, so write https://")
 		case u.User != nil || u.Fragment != "":
@@ -161,14 +162,15 @@ func (m Migration) conflicts(report func(message ...string)) {
 		return
 	}
 	if m.Until == nil {
-		report("GATEHOUSE_MIGRATION_UNTIL is required with GATEHOUSE_MIGRATION; set it to the day at which the old server ",
-			"is called no more, like 2027-06-30")
+		report("GATEHOUSE_MIGRATION_UNTIL is required with GATEHOUSE_MIGRATION; set it to the day from which on the old ",
+			"server is no longer called, like 2027-06-30")
 	}
 	switch scheme, _, _ := strings.Cut(m.URL, ":"); {
 	case m.URL == "":
 		report("GATEHOUSE_MIGRATION_URL is required with GATEHOUSE_MIGRATION")
 	case strings.HasPrefix(scheme, "ldap") != (m.Kind == "ldap"):
-		report("GATEHOUSE_MIGRATION_URL has the scheme ", scheme, ", which GATEHOUSE_MIGRATION=", m.Kind, " does not have")
+		report("GATEHOUSE_MIGRATION_URL has the scheme ", scheme, ", which GATEHOUSE_MIGRATION=", m.Kind,
+			" does not support; write ldaps:// with ldap, and https:// with the other kinds")
 	}
 	require := func(value, name string) {
 		if value == "" {
@@ -194,11 +196,11 @@ func (c Config) warnAboutMigration(warn func(message ...string)) {
 		return
 	}
 	if m.Until.Before(time.Now()) {
-		warn("GATEHOUSE_MIGRATION has ended at ", getMigrationUntil(&c), ": the old server is not called; remove the ",
-			"settings, and the client or account that it has for Gatehouse")
+		warn("GATEHOUSE_MIGRATION ended on ", getMigrationUntil(&c), ": the old server is not called; remove the ",
+			"settings, and the client or account of Gatehouse at the old server")
 	}
 	if c.SignUp == "open" || c.SignUp == "domains" {
 		warn("GATEHOUSE_SIGN_UP lets others take the usernames of users who have not moved from the old server yet; ",
-			"these then have to sign in with their email address")
+			"these must then sign in with their email address; to prevent that, set it to invite until all have moved")
 	}
 }

@@ -36,7 +36,7 @@ func (b browser) begin(t *testing.T, p *identity.Users, u storage.User, acr stri
 
 // finish enters a code and returns the error.
 func (b browser) finish(
-	t *testing.T, p *identity.Users, id, code string, trusted bool,
+	t *testing.T, p *identity.Users, id, code string, remember bool,
 ) (signedIn *identity.SignedInUser, out error) {
 	t.Helper()
 	b.visit(t, func(w http.ResponseWriter, r *http.Request) error {

@@ -26,11 +26,11 @@ func (u *Users) sendLink(
 		reason = "no account has this name"
 	case user.DisabledAt != nil:
 		reason = "the user is disabled"
-	case !u.mayMail(ctx, counts):
+	case !u.countRequestedMail(ctx, counts):
 		reason = tooManyMails
 	}
 	if reason != "" && reason != tooManyMails {
-		u.options.Limiter.Check(ctx, counts...) // as mayMail counts
+		u.options.Limiter.Check(ctx, counts...) // as countRequestedMail counts
 	}
 	if reason != "" {
 		return u.sendNone(ctx, t.Purpose, reason)
@@ -46,7 +46,7 @@ const tooManyMails = "too many emails"
 // sendNone does the work of an email that is not sent. Its audit row is limited, because an attacker can cause it.
 func (u *Users) sendNone(ctx context.Context, purpose, reason string) error {
 	e := storage.UnsentMail(purpose, reason)
-	return u.store.CreateNoEmailToken(ctx, e, u.store.Audit.CountFailure(ctx, u.options.Limiter, e))
+	return u.store.RecordDecoyEmailToken(ctx, e, u.store.Audit.CountFailure(ctx, u.options.Limiter, e))
 }
 
 // mailBudget returns the limit of the server that a requested email counts against. There are three, so that emails to
@@ -95,9 +95,9 @@ func mailbox(address string) string {
 	return k
 }
 
-// mayMail counts a requested email and reports whether it may be sent. The caller responds alike in both cases. What is
-// refused to one recipient does not count against the limit of the server.
-func (u *Users) mayMail(ctx context.Context, counts []ratelimit.Count) bool {
+// countRequestedMail counts a requested email and reports whether it may be sent. The caller responds alike in both
+// cases. What is refused to one recipient does not count against the limit of the server.
+func (u *Users) countRequestedMail(ctx context.Context, counts []ratelimit.Count) bool {
 	d := u.options.Limiter.Count(ctx, counts...)
 	if d.Refused && d.Limit == counts[len(counts)-1].Limit {
 		u.mailRefusals.warn(ctx, u.options.Log, d)
@@ -115,7 +115,7 @@ func (m *mailRefusals) warn(ctx context.Context, log *slog.Logger, d ratelimit.D
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if log != nil && m.lines.Allow() {
-		log.WarnContext(ctx, "requested emails are not sent: a rate limit of the whole server is reached",
+		log.WarnContext(ctx, "requested emails not sent, server-wide rate limit reached",
 			slog.String("limit", d.Limit), slog.String("rate", d.Rate.String()))
 	}
 }

@@ -48,7 +48,7 @@ func (u *Users) RequestSignUp(ctx context.Context, email, invitation string, fro
 	if err != nil {
 		return err
 	}
-	if !u.mayMail(ctx, mailCounts(LinkSignUp, storage.User{}, emailKey, u.mailBudget(user, user.Email, from))) {
+	if !u.countRequestedMail(ctx, mailCounts(LinkSignUp, storage.User{}, emailKey, u.mailBudget(user, user.Email, from))) {
 		return u.sendNone(ctx, LinkSignUp, tooManyMails)
 	}
 	u.store.Audit.CheckFailure(ctx, u.options.Limiter, storage.UnsentMail(LinkSignUp, "")) // as sendNone counts

@@ -73,7 +73,7 @@ var stepUpPages = []servertest.Requirement{
 				return key > 0 && key < name
 			}
 			p := b.Authorize(c, "scope", "openid")
-			if !leads(p) || !strings.Contains(p.Text(), "prefers that you sign in with a passkey") {
+			if !leads(p) || !strings.Contains(p.Text(), "Sign in to this app with a passkey") {
 				t.Errorf("the sign-in page: %s, want the passkey first", p.Text())
 			}
 			wantOnly := func(name string, p servertest.Page, only bool) {

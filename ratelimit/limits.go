@@ -108,10 +108,10 @@ var limits = []limit{
 		"the same to addresses with an account, for the whole server, so that an attacker with many networks cannot make " +
 			"it send spam; notices are not counted, and a refusal is logged"},
 	{NewAddressMails, Rate{1000, time.Hour}, false,
-		"the same to addresses without an account, such as for sign-ups, so that these use up none to users"},
+		"the same to addresses without an account, such as for sign-ups, so that these do not use up those to users"},
 	{KnownBrowserMails, Rate{1000, time.Hour}, false,
-		"the same that users request in browsers in which they have signed in before, so that requests of others use up " +
-			"none of them"},
+		"the same that users request in browsers in which they have signed in before, so that requests of others do " +
+			"not use them up"},
 	{AccountRequest, Rate{30, 10 * time.Minute}, false,
 		"requests for emails to users: password resets, codes, changes of address, per network"},
 	{AccountLink, Rate{60, 10 * time.Minute}, false, "links and codes from emails that are opened or used, per network"},

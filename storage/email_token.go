@@ -114,10 +114,10 @@ func (s *Store) insertEmailToken(ctx context.Context, t EmailToken) error {
 	return err
 }
 
-// CreateNoEmailToken does the same work as CreateEmailToken, with as many statements, when no email is sent, such as
+// RecordDecoyEmailToken does the same work as CreateEmailToken, with as many statements, when no email is sent, such as
 // for a name without an account, so that neither the response nor its duration discloses that. It stores no token and
 // no email, and records e, an UnsentMail, if its limit allowed that: an attacker can cause it with any name.
-func (s *Store) CreateNoEmailToken(ctx context.Context, e audit.Event, allowed bool) error {
+func (s *Store) RecordDecoyEmailToken(ctx context.Context, e audit.Event, allowed bool) error {
 	return db.Wrap("create no email token", s.Tx(ctx, func(tx *Store) error {
 		if s.MailEnabled() {
 			now, decoy := s.Now(), uuid.NewString()

@@ -45,7 +45,7 @@ func (s *Store) checkAddition(ctx context.Context, userID string, a FactorAdditi
 		return err
 	}
 	if u.Epoch != a.User.Epoch || u.SignInEpoch != a.User.SignInEpoch || u.DisabledAt != nil {
-		return &RefusalError{Reason: "the user ended everything, or changed the password, since", UserID: userID}
+		return &RefusalError{Reason: "since it began, the user ended everything or changed the password", UserID: userID}
 	}
 	return nil
 }

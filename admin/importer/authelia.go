@@ -14,7 +14,7 @@ import (
 
 // fixNoFactors is reported for a system whose export does not show who has a second factor.
 const fixNoFactors = "the export of %s has no second factors: users who had one sign in with the password alone. " +
-	"`gatehouse group update GROUP --required-acr mfa` requires one of the members of a group"
+	"to require one, run `gatehouse group update GROUP --required-acr mfa`"
 
 // autheliaFile is users_database.yml.
 type autheliaFile struct {

@@ -352,8 +352,8 @@ func (p *program) importStatus() *cobra.Command {
 			}
 			err = p.table("no user has an imported password hash", []string{"kind", "users"}, rows)
 			if old := status.OldServer; old != nil && err == nil {
-				_, err = fmt.Fprintf(p.stdout, "%d users from the old server %s, which is called until %s\n", old.Users, old.Source,
-					old.Until)
+				_, err = fmt.Fprintf(p.stdout, "users from the old server %s, which is called until %s: %d\n", old.Source,
+					old.Until, old.Users)
 			}
 			return err
 		})

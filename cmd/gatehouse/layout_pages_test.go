@@ -88,7 +88,7 @@ func (w *pageWalk) signInPages(u storage.User) {
 	w.T.Helper()
 	login := w.show("login", w.b.Authorize(w.app, "scope", "openid "+w.scope, "login_hint", u.Email), "to continue to")
 	w.submit("login/incorrect", login, "/login", "is incorrect", "username", u.Email, "password", "x")
-	w.show("login/passkey_first", w.b.Authorize(w.strict, "scope", "openid "+w.scope), "prefers that you sign in with")
+	w.show("login/passkey_first", w.b.Authorize(w.strict, "scope", "openid "+w.scope), "Sign in to this app with")
 	w.open("login/account", "/login?to=account", "to see your connected apps")
 	w.show("login/expired", w.b.Submit("/login", url.Values{"username": {"x"}}), "open for too long")
 	code := w.open("login_code", "/login/code?request="+login.Fields().Get("request"), "Enter your username or email")
@@ -183,7 +183,7 @@ func (w *pageWalk) changePages(u storage.User) {
 	w.open("security_confirm", confirm+"totp-remove", "Remove the authenticator app?")
 	w.open("security_confirm/codes", confirm+"recovery-codes", "Create new recovery codes?")
 	w.open("security_confirm/passkey", confirm+"passkey-delete?id=0"+u.ID, "Remove “")
-	w.open("security_confirm/key", confirm+"passkey-delete?id=1"+u.ID, "no longer accepted after your password")
+	w.open("security_confirm/key", confirm+"passkey-delete?id=1"+u.ID, "use this security key after your password")
 	w.open("security/request", "/account/security?request=x", "Before you continue")
 	w.open("security/notice", "/account/security?passkey-added", "The passkey was added")
 

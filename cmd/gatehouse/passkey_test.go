@@ -117,7 +117,7 @@ func TestPasskeyInBrowser(t *testing.T) {
 		t.Error("the browser has conversions to and from JSON")
 	}
 	remove := []step{
-		followLink("Remove"), visible("can then no longer sign in"), press("Remove"), visible("It was removed"),
+		followLink("Remove"), visible("will no longer be able to sign in"), press("Remove"), visible("It was removed"),
 	}
 	b.do("remove the passkey", append([]step{visible("last used")}, remove...)...)
 	got := b.signalled()

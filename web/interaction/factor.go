@@ -36,13 +36,13 @@ func (p *Pages) completeLogin(
 		return err
 	}
 	if pending != "" {
-		return toFactor(pending, request.RequestID, to)
+		return redirectToFactor(pending, request.RequestID, to)
 	}
 	return p.afterSignIn(w, r, signedIn, a, to)
 }
 
-// toFactor redirects to the page of a pending sign-in.
-func toFactor(pending, request, to string) error {
+// redirectToFactor redirects to the page of a pending sign-in.
+func redirectToFactor(pending, request, to string) error {
 	query := url.Values{"sign_in": {pending}}
 	if to != "" {
 		query.Set("then", to)

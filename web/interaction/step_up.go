@@ -81,5 +81,5 @@ func (p *Pages) stepUp(
 	if err != nil || pending == "" {
 		return err
 	}
-	return toFactor(pending, request.RequestID, to)
+	return redirectToFactor(pending, request.RequestID, to)
 }

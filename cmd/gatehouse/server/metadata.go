@@ -41,12 +41,12 @@ func (m *passkeyMetadata) get() (*passkey.Metadata, error) {
 	switch {
 	case err == nil:
 		m.current, m.version = next, version
-		m.log.Info("read the FIDO metadata", slog.Int("models", next.Models()))
+		m.log.Info("FIDO metadata read", slog.Int("models", next.Models()))
 	case m.current == nil:
 		return nil, err
 	default:
 		m.version = version // logged once for each change
-		m.log.Error("the changed FIDO metadata is not valid; the previous one stays in use", slog.Any("error", err))
+		m.log.Error("changed FIDO metadata invalid, previous metadata stays in use", slog.Any("error", err))
 	}
 	return m.current, nil
 }
@@ -92,7 +92,8 @@ func (s *Server) checkMetadata() error {
 		return err
 	}
 	if err := m.CheckExpiry(s.Store.Now()); err != nil {
-		s.log.Error("no passkeys can be created", slog.Any("error", settingError("GATEHOUSE_PASSKEY_METADATA_FILE", err)))
+		s.log.Error("FIDO metadata expired, no passkeys can be created",
+			slog.Any("error", settingError("GATEHOUSE_PASSKEY_METADATA_FILE", err)))
 	}
 	return nil
 }
