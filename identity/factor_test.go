@@ -36,11 +36,11 @@ func (b browser) begin(t *testing.T, p *identity.Users, u storage.User, acr stri
 
 // finish enters a code and returns the error.
 func (b browser) finish(
-	t *testing.T, p *identity.Users, id, code string, remember bool,
+	t *testing.T, p *identity.Users, id, code string, remembered bool,
 ) (signedIn *identity.SignedInUser, out error) {
 	t.Helper()
 	b.visit(t, func(w http.ResponseWriter, r *http.Request) error {
-		signedIn, _, out = p.FinishSignIn(w, r, id, code, trusted)
+		signedIn, _, out = p.FinishSignIn(w, r, id, code, remembered)
 		return nil
 	})
 	return signedIn, out

@@ -96,7 +96,7 @@ func (u *Users) PendingSignIn(r *http.Request, id string) (storage.PendingSignIn
 // remembered browser the second factor is not required again for 30 days. It returns ErrExpired, ErrIncorrectCode or a
 // *ThrottledError.
 func (u *Users) FinishSignIn(
-	w http.ResponseWriter, r *http.Request, id, code string, remember bool,
+	w http.ResponseWriter, r *http.Request, id, code string, remembered bool,
 ) (*SignedInUser, storage.PendingSignIn, error) {
 	p, user, err := u.PendingSignIn(r, id)
 	if err != nil {
@@ -114,14 +114,14 @@ func (u *Users) FinishSignIn(
 	case err != nil:
 		return nil, p, err
 	}
-	signedIn, err := u.finished(w, r, p, user, secondFactor(p.AMR, "otp"), count, remember)
+	signedIn, err := u.finished(w, r, p, user, secondFactor(p.AMR, "otp"), count, remembered)
 	return signedIn, p, err
 }
 
 // FinishSignInWithKey does the same with the response of a browser to SecurityKeyRequest. It returns ErrExpired, a
 // *PasskeyError or a *ThrottledError.
 func (u *Users) FinishSignInWithKey(
-	w http.ResponseWriter, r *http.Request, id string, response []byte, remember bool,
+	w http.ResponseWriter, r *http.Request, id string, response []byte, remembered bool,
 ) (*SignedInUser, storage.PendingSignIn, error) {
 	p, user, err := u.PendingSignIn(r, id)
 	if err != nil {
@@ -152,14 +152,14 @@ func (u *Users) FinishSignInWithKey(
 	if err != nil {
 		return nil, p, err
 	}
-	signedIn, err := u.finished(w, r, p, user, secondFactor(p.AMR, method), count, remember)
+	signedIn, err := u.finished(w, r, p, user, secondFactor(p.AMR, method), count, remembered)
 	return signedIn, p, err
 }
 
 // finished starts the session of a sign-in whose second factor was consumed.
 func (u *Users) finished(
 	w http.ResponseWriter, r *http.Request, p storage.PendingSignIn, user storage.User, a Authentication,
-	count storage.SignInCount, remember bool,
+	count storage.SignInCount, remembered bool,
 ) (*SignedInUser, error) {
 	if err := u.store.ClearSignInFailures(r.Context(), count); err != nil {
 		return nil, err
@@ -171,7 +171,7 @@ func (u *Users) finished(
 	if errors.Is(err, ErrInvalidCredentials) {
 		err = ErrExpired
 	}
-	if err == nil && remember {
+	if err == nil && remembered {
 		err = u.addRememberedBrowser(w, r, user)
 	}
 	return signedIn, err

@@ -74,25 +74,33 @@ func TestStepUpNeedsOnlyTheMissingFactor(t *testing.T) {
 			_, err := p.StartSession(w, r, alice, byPassword)
 			return err
 		})
-		id = b.stepUp(t, p, identity.ACRSecondFactor)
-		out := maps.Clone(b)
-		out.visit(t, func(w http.ResponseWriter, r *http.Request) error {
+		clock.Advance(10*time.Minute + time.Second)
+		if id := b.stepUp(t, p, identity.ACRSecondFactor); id != "" {
+			t.Error("a code is enough 10 minutes after the password")
+		}
+	})
+}
+
+// TestStepUpEndsWithItsSession covers PE14: after the user has signed out, a code alone does not finish a step-up.
+func TestStepUpEndsWithItsSession(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, url string) {
+		p, _, clock := newUsers(t, url)
+		alice, b := user(t, p, "alice"), browser{}
+		k := enrol(t, p, alice, clock.Now())
+		b.visit(t, func(w http.ResponseWriter, r *http.Request) error {
+			_, err := p.StartSession(w, r, alice, byPassword)
+			return err
+		})
+		id := b.stepUp(t, p, identity.ACRSecondFactor)
+		b.visit(t, func(w http.ResponseWriter, r *http.Request) error {
 			users, err := p.SignedIn(r)
 			storagetest.Must(t, err)
 			return p.SignOut(w, r, users...)
 		})
 		clock.Advance(time.Minute)
-		if _, err := out.finish(t, p, id, k.Code(k.Step(clock.Now())), false); !errors.Is(err, identity.ErrExpired) {
+		if _, err := b.finish(t, p, id, k.Code(k.Step(clock.Now())), false); !errors.Is(err, identity.ErrExpired) {
 			t.Errorf("a code after the session was signed out: %v, want ErrExpired", err)
-		}
-		b = browser{}
-		b.visit(t, func(w http.ResponseWriter, r *http.Request) error {
-			_, err := p.StartSession(w, r, alice, byPassword)
-			return err
-		})
-		clock.Advance(10*time.Minute + time.Second)
-		if id := b.stepUp(t, p, identity.ACRSecondFactor); id != "" {
-			t.Error("a code is enough 10 minutes after the password")
 		}
 	})
 }

@@ -50,7 +50,7 @@ func TestParseRatesRefusesInvalidItems(t *testing.T) {
 		"client_failure=1000001/1s":              "whole number from 1 to 1000000",
 		"client_failure=5/0s":                    "duration from 1s to 24h",
 		"client_failure=5/25h":                   "duration from 1s to 24h",
-		"unknown=5/1s":                           "the names are account_link, account_mail, account_request",
+		"unknown=5/1s":                           "the names are account_change, account_link, account_mail",
 		"client_failures=5/1m":                   "did you mean client_failure?",
 		"sign_in=5/1s,sign_in=6/1s":              "sign_in is set twice",
 		"unknown=5/1s,revocation=0/1m,sign_in=5": `"unknown" is not the name`,
