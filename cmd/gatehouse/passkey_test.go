@@ -153,6 +153,6 @@ func TestSecurityKeyInBrowser(t *testing.T) {
 	b.checkLayout("factor-security-key")
 	b.do("use the security key", press("Use your security key"), visible("last used"))
 	b.checkLayout("security-key")
-	b.do("remove the security key", followLink("Remove"), visible("no longer accepted"), press("Remove"),
+	b.do("remove the security key", followLink("Remove"), visible("no longer be able to use"), press("Remove"),
 		visible("It was removed"), visible("You have no security keys"))
 }
