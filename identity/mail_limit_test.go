@@ -222,14 +222,14 @@ func TestRequestsWithoutMailHaveLimitedRows(t *testing.T) {
 		resets, signUps := audit.UserPasswordResetRequested, audit.UserSignUpRequested
 		request(resets, "192.0.2.1", 1, reset("alice"))
 		request(resets, "192.0.2.1", 1, reset("alice")) // above the limit of the account
-		request(resets, "192.0.2.1", 1, reset("nobody"))
-		request(resets, "192.0.2.1", 0, reset("nobody"))
+		request(resets, "192.0.2.1", 1, reset("unknown"))
+		request(resets, "192.0.2.1", 0, reset("unknown"))
 		request(resets, "192.0.2.1", 0, reset("alice"))
 		signUp := func(ctx context.Context) error { return f.RequestSignUp(ctx, "new@example.org", "", english) }
 		request(signUps, "192.0.2.2", 1, signUp)
 		request(signUps, "192.0.2.2", 1, signUp) // above the limit of the address: the last row of all
 		request(signUps, "192.0.2.3", 0, signUp)
-		request(resets, "192.0.2.3", 0, reset("nobody"))
+		request(resets, "192.0.2.3", 0, reset("unknown"))
 	})
 }
 

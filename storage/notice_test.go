@@ -70,7 +70,7 @@ func TestManyNoticesOfUserAreMerged(t *testing.T) {
 		f.clock.Advance(time.Minute)
 		signIns(11)
 		want("in the next hour", 10, 0)
-		storagetest.Must(t, f.ResumeMail(t.Context(), "nobody@example.com"))
+		storagetest.Must(t, f.ResumeMail(t.Context(), "other@example.com"))
 		f.clock.Advance(59 * time.Minute)
 		signIns(1) // in the same period: merged with the one that waits
 		want("before its delay", 0, 0)

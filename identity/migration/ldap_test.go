@@ -96,7 +96,7 @@ func findSlapd(t *testing.T) string {
 		}
 	}
 	if os.Getenv("CI") != "" {
-		t.Fatal("slapd is not installed")
+		t.Fatal("slapd is not installed; `make setup` installs it")
 	}
 	t.Skip("slapd is not installed; `make setup` installs it")
 	return ""
