@@ -195,18 +195,16 @@ func (s *Store) deleteEmailTokens(ctx context.Context, userID string) error {
 }
 
 // deleteEmailTokensBySession does the same for what a session of the user does, in the current transaction, except that
-// a link to reset the password stays, also when everything was ended in it. An attacker with a session, who repeats
-// this, must not be able to end the link that the user is using.
+// a link to reset the password stays. An attacker with a session, who repeats this, must not be able to end the link
+// that the user is using.
 func (s *Store) deleteEmailTokensBySession(ctx context.Context, userID string) error {
 	query := "DELETE FROM email_tokens WHERE user_id = ? AND purpose NOT IN (" + undoPurposes + ", '" + ResetPassword +
 		"')"
-	if err := db.Exec(ctx, s.Write, query, userID); err != nil {
-		return err
-	}
-	return s.keepResetLink(ctx, userID)
+	return db.Exec(ctx, s.Write, query, userID)
 }
 
-// keepResetLink keeps a link to reset the password valid that endEverything has ended in the current transaction.
+// keepResetLink keeps a link to reset the password valid that endEverything has just ended in the current transaction.
+// It must not be called otherwise: it would renew a link that was ended before.
 func (s *Store) keepResetLink(ctx context.Context, userID string) error {
 	return db.Exec(ctx, s.Write, `UPDATE email_tokens SET user_epoch = user_epoch + 1 WHERE user_id = ? AND purpose = ?
 		AND user_epoch = (SELECT epoch FROM users WHERE id = ?) - 1`, userID, ResetPassword, userID)

@@ -75,11 +75,7 @@ func (s *Store) replacePassword(ctx context.Context, c PasswordChange, event str
 	} else if err := s.endOtherSessions(ctx, c.UserID, c.Session); err != nil {
 		return err
 	}
-	deleteTokens := s.deleteEmailTokens
-	if event == audit.UserPasswordChanged {
-		deleteTokens = s.deleteEmailTokensBySession
-	}
-	if err := deleteTokens(ctx, c.UserID); err != nil {
+	if err := s.endEmailTokens(ctx, c, event == audit.UserPasswordChanged); err != nil {
 		return err
 	}
 	// The previous password began these sign-ins and is what those devices are trusted with.
@@ -100,6 +96,19 @@ func (s *Store) replacePassword(ctx context.Context, c PasswordChange, event str
 		e.Detail = map[string]any{"ended": "everything"}
 	}
 	return s.Audit.Record(ctx, e)
+}
+
+// endEmailTokens ends the tokens that a new password ends, in the current transaction.
+func (s *Store) endEmailTokens(ctx context.Context, c PasswordChange, bySession bool) error {
+	if !bySession {
+		return s.deleteEmailTokens(ctx, c.UserID)
+	}
+	if c.EndEverything {
+		if err := s.keepResetLink(ctx, c.UserID); err != nil {
+			return err
+		}
+	}
+	return s.deleteEmailTokensBySession(ctx, c.UserID)
 }
 
 // raiseSignInEpoch makes what began before fail: sign-ins with the password that are still being verified, and requests

@@ -144,6 +144,45 @@ func TestCodesHaveFiveTries(t *testing.T) {
 	})
 }
 
+// TestSessionRenewsNoResetLink tests PE23: a link to reset the password that the operator ended is not valid again after
+// a session changes the password, ends everything or reports an event. One from after that stays valid.
+func TestSessionRenewsNoResetLink(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, url string) {
+		f := newFixture(t, url)
+		f.ctx = t.Context()
+		f.token(t, storage.ResetPassword, "ended", f.user.Email, nil)
+		storagetest.Must(t, f.SetPassword(f.ctx, f.user.ID, "0"))
+		change := func(previous, hash string, endEverything bool) error {
+			return f.ChangePassword(f.ctx, storage.PasswordChange{
+				UserID: f.user.ID, Previous: previous, Hash: hash, EndEverything: endEverything,
+			})
+		}
+		for name, act := range map[string]func() error{
+			"changes the password": func() error { return errors.Join(change("0", "1", false), change("1", "0", false)) },
+			"ends everything":      func() error { return errors.Join(change("0", "1", true), change("1", "0", true)) },
+			"reports an event": func() error {
+				_, err := f.EndOtherSessions(f.ctx, f.user.ID, "", "report")
+				return err
+			},
+		} {
+			f.token(t, storage.VerifyEmail, name+" code", f.user.Email, nil)
+			storagetest.Must(t, act())
+			if _, err := f.EmailToken(f.ctx, []byte("ended")); !errors.Is(err, storage.ErrNotFound) {
+				t.Errorf("the ended link after a session %s = %v, want a refusal", name, err)
+			}
+			if _, err := f.EmailToken(f.ctx, []byte(name+" code")); !errors.Is(err, storage.ErrNotFound) {
+				t.Errorf("a link to verify the address after a session %s = %v, want a refusal", name, err)
+			}
+		}
+		f.token(t, storage.ResetPassword, "later", f.user.Email, nil)
+		storagetest.Must(t, change("0", "1", true))
+		if _, err := f.EmailToken(f.ctx, []byte("later")); err != nil {
+			t.Errorf("a later link after a session ends everything = %v, want it valid", err)
+		}
+	})
+}
+
 // TestInvitationIsUsedOnce covers PE28: of concurrent sign-ups with one invitation one succeeds and gets the groups; a
 // name that is taken consumes nothing.
 func TestInvitationIsUsedOnce(t *testing.T) {
