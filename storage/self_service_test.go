@@ -144,8 +144,8 @@ func TestCodesHaveFiveTries(t *testing.T) {
 	})
 }
 
-// TestSessionRenewsNoResetLink tests PE23: a link to reset the password that the operator ended is not valid again after
-// a session changes the password, ends everything or reports an event. One from after that stays valid.
+// TestSessionRenewsNoResetLink tests PE23: a link to reset the password that the operator ended is not valid again
+// after a session changes the password, ends everything or reports an event. One from after that stays valid.
 func TestSessionRenewsNoResetLink(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
@@ -159,8 +159,10 @@ func TestSessionRenewsNoResetLink(t *testing.T) {
 			})
 		}
 		for name, act := range map[string]func() error{
-			"changes the password": func() error { return errors.Join(change("0", "1", false), change("1", "0", false)) },
-			"ends everything":      func() error { return errors.Join(change("0", "1", true), change("1", "0", true)) },
+			"changes the password": func() error {
+				return errors.Join(change("0", "1", false), change("1", "0", false))
+			},
+			"ends everything": func() error { return errors.Join(change("0", "1", true), change("1", "0", true)) },
 			"reports an event": func() error {
 				_, err := f.EndOtherSessions(f.ctx, f.user.ID, "", "report")
 				return err
