@@ -28,11 +28,11 @@ var ErrIncorrectCode = errors.New("incorrect code")
 // ErrExpired is returned when a form or a sign-in is older than it may be, or belongs to another user or browser.
 var ErrExpired = errors.New("expired")
 
-// enrolmentTTL is how long a user may take to confirm a TOTP authenticator.
-const enrolmentTTL = 15 * time.Minute
+// totpSetupTTL is how long a user may take to confirm a TOTP authenticator.
+const totpSetupTTL = 15 * time.Minute
 
-// Enrolment is a TOTP authenticator that the user has not confirmed. It has no effect and is stored nowhere.
-type Enrolment struct {
+// TOTPSetup is a TOTP authenticator that the user has not confirmed. It has no effect and is stored nowhere.
+type TOTPSetup struct {
 	Secret string  // for typing, in base32
 	URI    string  // otpauth
 	QR     totp.QR // of the URI
@@ -40,40 +40,40 @@ type Enrolment struct {
 }
 
 // BeginTOTP returns a new secret for a user's TOTP authenticator. issuer is the name that the authenticator shows.
-func (u *Users) BeginTOTP(user storage.User, issuer string) (Enrolment, error) {
-	return u.enrolment(user, issuer, totp.New(), u.store.Now().Add(enrolmentTTL))
+func (u *Users) BeginTOTP(user storage.User, issuer string) (TOTPSetup, error) {
+	return u.totpSetup(user, issuer, totp.New(), u.store.Now().Add(totpSetupTTL))
 }
 
-// ContinueTOTP returns the enrolment of a token again, to show its form after an incorrect code. It returns ErrExpired.
-func (u *Users) ContinueTOTP(user storage.User, issuer, token string) (Enrolment, error) {
-	k, expires, err := u.openEnrolment(user, token)
+// ContinueTOTP returns the set-up of a token again, to show its form after an incorrect code. It returns ErrExpired.
+func (u *Users) ContinueTOTP(user storage.User, issuer, token string) (TOTPSetup, error) {
+	k, expires, err := u.openTOTPSetup(user, token)
 	if err != nil {
-		return Enrolment{}, err
+		return TOTPSetup{}, err
 	}
-	return u.enrolment(user, issuer, k, expires)
+	return u.totpSetup(user, issuer, k, expires)
 }
 
-func (u *Users) enrolment(user storage.User, issuer string, k totp.Key, expires time.Time) (Enrolment, error) {
-	e := Enrolment{Secret: k.Text(), URI: k.URI(issuer, user.Username)}
+func (u *Users) totpSetup(user storage.User, issuer string, k totp.Key, expires time.Time) (TOTPSetup, error) {
+	s := TOTPSetup{Secret: k.Text(), URI: k.URI(issuer, user.Username)}
 	var err error
-	if e.QR, err = totp.NewQR(e.URI); err != nil {
-		return e, err
+	if s.QR, err = totp.NewQR(s.URI); err != nil {
+		return s, err
 	}
 	value := binary.BigEndian.AppendUint64(nil, uint64(expires.UnixMilli()))
-	sealed, err := keyed.Seal(u.options.FactorKey, append(value, k.Secret...), enrolmentContext(user))
-	e.Token = base64.RawURLEncoding.EncodeToString(sealed)
-	return e, err
+	sealed, err := keyed.Seal(u.options.FactorKey, append(value, k.Secret...), totpSetupContext(user))
+	s.Token = base64.RawURLEncoding.EncodeToString(sealed)
+	return s, err
 }
 
-// enrolmentContext is what the token of an enrolment is bound to.
-func enrolmentContext(user storage.User) string { return "TOTP enrolment\x00" + user.ID }
+// totpSetupContext is what the token of a TOTPSetup is bound to.
+func totpSetupContext(user storage.User) string { return "TOTP set-up\x00" + user.ID }
 
-func (u *Users) openEnrolment(user storage.User, token string) (totp.Key, time.Time, error) {
+func (u *Users) openTOTPSetup(user storage.User, token string) (totp.Key, time.Time, error) {
 	sealed, err := base64.RawURLEncoding.DecodeString(token)
 	if err != nil {
 		return totp.Key{}, time.Time{}, ErrExpired
 	}
-	value, err := keyed.Open(u.options.FactorKey, sealed, enrolmentContext(user))
+	value, err := keyed.Open(u.options.FactorKey, sealed, totpSetupContext(user))
 	if err != nil || len(value) < 8 {
 		return totp.Key{}, time.Time{}, ErrExpired
 	}
@@ -86,11 +86,11 @@ func (u *Users) openEnrolment(user storage.User, token string) (totp.Key, time.T
 	return k, expires, nil
 }
 
-// ConfirmTOTP makes the TOTP authenticator of an enrolment a factor of the user, in place of another, when the user
+// ConfirmTOTP makes the TOTP authenticator of a TOTPSetup a factor of the user, in place of another, when the user
 // entered a code of it. A recent session then has both factors, as raise describes. It returns ErrIncorrectCode, or
 // ErrExpired also when the session of the user has ended.
 func (u *Users) ConfirmTOTP(w http.ResponseWriter, r *http.Request, user *SignedInUser, token, code string) error {
-	k, _, err := u.openEnrolment(user.User, token)
+	k, _, err := u.openTOTPSetup(user.User, token)
 	if err != nil {
 		return err
 	}

@@ -46,14 +46,14 @@ func (b browser) finish(
 	return signedIn, out
 }
 
-// confirmTOTP confirms an enrolment of a user whose session is not recent.
+// confirmTOTP confirms the TOTP authenticator of a user whose session is not recent.
 func confirmTOTP(p *identity.Users, u storage.User, token, code string) error {
 	r := httptest.NewRequest(http.MethodPost, "/", nil)
 	return p.ConfirmTOTP(httptest.NewRecorder(), r, &identity.SignedInUser{User: u}, token, code)
 }
 
-// enrol gives a user a TOTP authenticator and returns its key.
-func enrol(t *testing.T, p *identity.Users, u storage.User, now time.Time) totp.Key {
+// setUpTOTP gives a user a TOTP authenticator and returns its key.
+func setUpTOTP(t *testing.T, p *identity.Users, u storage.User, now time.Time) totp.Key {
 	t.Helper()
 	e, err := p.BeginTOTP(u, "Gatehouse")
 	storagetest.Must(t, err)
@@ -71,7 +71,7 @@ func enrol(t *testing.T, p *identity.Users, u storage.User, now time.Time) totp.
 	return k
 }
 
-// TestTOTPCountsWhenConfirmed enrols a TOTP authenticator (PE11): with a form that has expired or belongs to another
+// TestTOTPCountsWhenConfirmed sets up a TOTP authenticator (PE11): with a form that has expired or belongs to another
 // user it is refused.
 func TestTOTPCountsWhenConfirmed(t *testing.T) {
 	t.Parallel()
@@ -83,9 +83,9 @@ func TestTOTPCountsWhenConfirmed(t *testing.T) {
 		if f, err := p.Factors(t.Context(), alice.ID); err != nil || f.TOTP {
 			t.Errorf("a TOTP authenticator counts before a code confirmed it: %+v, %v", f, err)
 		}
-		enrol(t, p, alice, clock.Now())
+		setUpTOTP(t, p, alice, clock.Now())
 		if f, err := p.Factors(t.Context(), alice.ID); err != nil || !f.TOTP || !f.HasSecondFactor() {
-			t.Errorf("Factors after the enrolment = %+v, %v, want TOTP", f, err)
+			t.Errorf("Factors after the confirmation = %+v, %v, want TOTP", f, err)
 		}
 		e, err := p.BeginTOTP(alice, "Gatehouse")
 		storagetest.Must(t, err)
@@ -114,7 +114,7 @@ func TestSecondFactorFinishesSignIn(t *testing.T) {
 		if id := b.begin(t, p, alice, ""); id != "" {
 			t.Errorf("without a second factor the sign-in is pending: %s", id)
 		}
-		k := enrol(t, p, alice, clock.Now())
+		k := setUpTOTP(t, p, alice, clock.Now())
 		code := func() string { return k.Code(k.Step(clock.Now())) }
 		b = browser{}
 		id := b.begin(t, p, alice, "")
@@ -161,7 +161,7 @@ func TestIncorrectCodesMustWait(t *testing.T) {
 		p, _, clock := newUsers(t, url)
 		alice, own, attacker := user(t, p, "alice"), browser{}, browser{}
 		own.start(t, p, alice)
-		k := enrol(t, p, alice, clock.Now())
+		k := setUpTOTP(t, p, alice, clock.Now())
 		clock.Advance(time.Minute)
 		code := func() string { return k.Code(k.Step(clock.Now())) }
 		var throttled *identity.ThrottledError
@@ -190,7 +190,7 @@ func TestRecoveryCodesWorkOnce(t *testing.T) {
 	storagetest.Each(t, func(t *testing.T, url string) {
 		p, s, clock := newUsers(t, url)
 		alice, b := user(t, p, "alice"), browser{}
-		enrol(t, p, alice, clock.Now())
+		setUpTOTP(t, p, alice, clock.Now())
 		old, err := p.NewRecoveryCodes(t.Context(), alice)
 		storagetest.Must(t, err)
 		codes, err := p.NewRecoveryCodes(t.Context(), alice)
@@ -231,7 +231,9 @@ func TestRememberedBrowserSignsInWithoutCode(t *testing.T) {
 	storagetest.Each(t, func(t *testing.T, url string) {
 		p, s, clock := newUsers(t, url)
 		alice, bob := user(t, p, "alice"), user(t, p, "bob")
-		keys := map[string]totp.Key{alice.ID: enrol(t, p, alice, clock.Now()), bob.ID: enrol(t, p, bob, clock.Now())}
+		keys := map[string]totp.Key{
+			alice.ID: setUpTOTP(t, p, alice, clock.Now()), bob.ID: setUpTOTP(t, p, bob, clock.Now()),
+		}
 		trust := func(b browser, u storage.User) {
 			t.Helper()
 			clock.Advance(time.Minute)
@@ -259,7 +261,7 @@ func TestRememberedBrowserSignsInWithoutCode(t *testing.T) {
 		storagetest.Must(t, s.RevokeUserTokens(t.Context(), alice.ID))
 		want("signed out everywhere", b, alice, "", true)
 		clock.Advance(time.Minute)
-		enrol(t, p, bob, clock.Now())
+		setUpTOTP(t, p, bob, clock.Now())
 		want("another TOTP authenticator", b, bob, "", true)
 		alice, err := s.User(t.Context(), alice.ID)
 		storagetest.Must(t, err)

@@ -41,7 +41,7 @@ func TestStepUpNeedsOnlyTheMissingFactor(t *testing.T) {
 		if id := b.stepUp(t, p, identity.ACRSecondFactor); id != "" {
 			t.Error("a user without a second factor can step up")
 		}
-		k := enrol(t, p, alice, clock.Now())
+		k := setUpTOTP(t, p, alice, clock.Now())
 		clock.Advance(time.Minute)
 		if id := b.stepUp(t, p, identity.ACRPasskey); id != "" {
 			t.Error("a code is enough where a passkey is required")
@@ -87,7 +87,7 @@ func TestStepUpEndsWithItsSession(t *testing.T) {
 	storagetest.Each(t, func(t *testing.T, url string) {
 		p, _, clock := newUsers(t, url)
 		alice, b := user(t, p, "alice"), browser{}
-		k := enrol(t, p, alice, clock.Now())
+		k := setUpTOTP(t, p, alice, clock.Now())
 		b.visit(t, func(w http.ResponseWriter, r *http.Request) error {
 			_, err := p.StartSession(w, r, alice, byPassword)
 			return err

@@ -160,7 +160,7 @@ func (j *journey) setUpApp(page string, step int64) []string {
 	j.press("Set up an app")
 	j.look(page, "Scan this code")
 	text := keyOfApp.FindString(strings.ReplaceAll(evaluate[string](j.tab,
-		`document.querySelector("#enrol").parentElement.querySelector("code").textContent`), " ", ""))
+		`document.querySelector("#totp-setup").parentElement.querySelector("code").textContent`), " ", ""))
 	secret, err := base32.StdEncoding.WithPadding(base32.NoPadding).DecodeString(text)
 	storagetest.Must(j.t, err)
 	k := totp.New()

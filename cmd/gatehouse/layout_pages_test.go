@@ -176,8 +176,8 @@ func (w *pageWalk) severalUsers(first, second storage.User) {
 func (w *pageWalk) changePages(u storage.User) {
 	w.T.Helper()
 	security := w.b.Open("/account/security")
-	enrolment := w.submit("security/enrolment", security, "/account/security/totp", "Scan this code")
-	w.submit("security/incorrect", enrolment, "/account/security/totp-confirm", "This code is incorrect", "code", "1")
+	setup := w.submit("security/totp-setup", security, "/account/security/totp", "Scan this code")
+	w.submit("security/incorrect", setup, "/account/security/totp-confirm", "This code is incorrect", "code", "1")
 	w.submit("security/codes", security, "/account/security/recovery-codes", "Save your recovery codes")
 	const confirm = "/account/security/"
 	w.open("security_confirm", confirm+"totp-remove", "Remove the authenticator app?")

@@ -42,7 +42,7 @@ type securityPage struct {
 	SecurityKeyList    passkeyList
 	Accepted           string // the passkeys that the browser signals to password managers, as JSON
 	PasskeyUser        string // the names that it signals
-	Enrolment          *identity.Enrolment
+	TOTPSetup          *identity.TOTPSetup
 	RecoveryCodes      []string // new ones, shown once
 }
 
@@ -193,17 +193,17 @@ var securityChanges = map[string]securityChange{
 func beginTOTP(
 	p *Pages, _ http.ResponseWriter, r *http.Request, user *identity.SignedInUser, _ url.Values,
 ) (securityPage, string, error) {
-	e, err := p.users.BeginTOTP(user.User, p.pages.BrandName())
-	return securityPage{Enrolment: &e}, "", err
+	setup, err := p.users.BeginTOTP(user.User, p.pages.BrandName())
+	return securityPage{TOTPSetup: &setup}, "", err
 }
 
 func confirmTOTP(
 	p *Pages, w http.ResponseWriter, r *http.Request, user *identity.SignedInUser, form url.Values,
 ) (securityPage, string, error) {
-	err := p.users.ConfirmTOTP(w, r, user, form.Get("enrolment"), form.Get("code"))
+	err := p.users.ConfirmTOTP(w, r, user, form.Get("setup"), form.Get("code"))
 	if errors.Is(err, identity.ErrIncorrectCode) {
-		e, again := p.users.ContinueTOTP(user.User, p.pages.BrandName(), form.Get("enrolment"))
-		return securityPage{Enrolment: &e}, "", errors.Join(again, err)
+		setup, again := p.users.ContinueTOTP(user.User, p.pages.BrandName(), form.Get("setup"))
+		return securityPage{TOTPSetup: &setup}, "", errors.Join(again, err)
 	}
 	if err != nil {
 		return securityPage{}, "", err

@@ -55,18 +55,18 @@ func TestSecurityPageSetsUpTOTPAndNeedsRecentSignIn(t *testing.T) {
 		if got, want := readQR(t, page), k.URI("Gatehouse", "alice"); got != want {
 			t.Errorf("the QR code is %s, want %s", got, want)
 		}
-		enrolment := page.Fields().Get("enrolment")
-		if p := submitSecurity(b, page, "totp-confirm", "enrolment", enrolment, "code", "12345"); p.Status !=
+		setup := page.Fields().Get("setup")
+		if p := submitSecurity(b, page, "totp-confirm", "setup", setup, "code", "12345"); p.Status !=
 			http.StatusUnprocessableEntity || !strings.Contains(p.Text(), shown) {
 			t.Errorf("an incorrect code: %d %s, want the form again", p.Status, p.Text())
 		}
 		code := k.Code(k.Step(s.Clock.Now()))
-		codes := submitSecurity(b, page, "totp-confirm", "enrolment", enrolment, "code", code)
+		codes := submitSecurity(b, page, "totp-confirm", "setup", setup, "code", code)
 		recovery := regexp.MustCompile(`[0-9a-z]{4}(-[0-9a-z]{4}){3}`).FindAllString(codes.Text(), -1)
 		if len(recovery) != 10 || codes.Header.Get("Cache-Control") != "no-store" {
 			t.Fatalf("after the confirmation: %d %s, want 10 recovery codes", codes.Status, codes.Text())
 		}
-		reload := submitSecurity(b, page, "totp-confirm", "enrolment", enrolment, "code", code)
+		reload := submitSecurity(b, page, "totp-confirm", "setup", setup, "code", code)
 		wantNoneOf(t, recovery, b.Open(securityPath), reload)
 		// The session has both factors now: further changes, and apps that require them, need no sign-in.
 		if p := submitSecurity(b, page, "recovery-codes"); p.Status != http.StatusOK ||
