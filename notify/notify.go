@@ -30,6 +30,9 @@ const (
 type Kind struct {
 	// Deliver makes one attempt within the time of its context. It returns an Abandoned when no other attempt must follow.
 	Deliver func(ctx context.Context, d storage.Delivery) error
+	// Recipient returns who gets a delivery. The deliveries of one are sent one after another, in the order in which they
+	// were queued; those of "" in any order. Nil: "" for all.
+	Recipient func(d storage.Delivery) string
 
 	FailedMessage string        // of the log, for a failed attempt
 	Lifetime      time.Duration // how long the receiver can be down and still gets its messages
@@ -66,6 +69,7 @@ type Sender struct {
 	Concurrent int             // maximum number of attempts at the same time
 	Log        *slog.Logger
 
+	turns    turns
 	mu       sync.Mutex
 	failures lograte.Limiter // of mails: while their server is unreachable, all of them fail
 }
@@ -118,8 +122,12 @@ func (s *Sender) Send(ctx context.Context) error {
 			<-slots
 		}
 		for _, d := range due {
+			lease, release := context.WithTimeout(ctx, leaseDuration)
+			previous, finished := s.turns.next(s.recipient(d))
 			wait.Go(func() {
-				err := s.attempt(ctx, d)
+				err := s.attemptInTurn(ctx, lease, previous, d)
+				finished()
+				release()
 				<-slots
 				mu.Lock()
 				defer mu.Unlock()
@@ -139,10 +147,34 @@ func (s *Sender) Send(ctx context.Context) error {
 	}
 }
 
+// recipient returns who gets a delivery, or "".
+func (s *Sender) recipient(d storage.Delivery) string {
+	if kind := s.Kinds[d.Kind]; kind.Recipient != nil {
+		return kind.Recipient(d)
+	}
+	return ""
+}
+
+// attemptInTurn makes one attempt after the previous delivery to the same recipient was attempted. It makes none when
+// too little of the lease is left then: the delivery is due again.
+func (s *Sender) attemptInTurn(
+	parent, lease context.Context, previous <-chan struct{}, d storage.Delivery,
+) error {
+	if previous != nil {
+		select {
+		case <-previous:
+		case <-lease.Done():
+			return nil
+		}
+		if end, ok := lease.Deadline(); ok && time.Until(end) < leaseDuration/2 && parent.Err() == nil {
+			return s.Store.PostponeDelivery(parent, d.ID, s.Store.Now())
+		}
+	}
+	return s.attempt(parent, lease, d)
+}
+
 // attempt makes one attempt within its lease. A failed delivery is retried with exponential backoff.
-func (s *Sender) attempt(parent context.Context, d storage.Delivery) error {
-	ctx, cancel := context.WithTimeout(parent, leaseDuration)
-	defer cancel()
+func (s *Sender) attempt(parent, ctx context.Context, d storage.Delivery) error {
 	kind, ok := s.Kinds[d.Kind]
 	if !ok {
 		return fmt.Errorf("unknown kind of delivery: %q", d.Kind)
@@ -152,7 +184,7 @@ func (s *Sender) attempt(parent context.Context, d storage.Delivery) error {
 		return nil //nolint:nilerr // the process stops; another attempt follows when the lease expires
 	}
 	// A message that was delivered is finished even if the process stops: it must not be delivered twice.
-	ctx, cancel = context.WithTimeout(context.WithoutCancel(parent), queryTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(parent), queryTimeout)
 	defer cancel()
 	detail := map[string]any{"attempts": d.Attempts}
 	if failure == nil {

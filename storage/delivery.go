@@ -1,9 +1,12 @@
 package storage
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -78,8 +81,8 @@ func (s *Store) queueLogouts(ctx context.Context, where string, args ...any) err
 	return nil
 }
 
-// LeaseDeliveries returns up to limit due deliveries, emails or all others, those with the fewest attempts first, and
-// leases them: until the lease ends, no other process gets them.
+// LeaseDeliveries leases up to limit due deliveries, emails or all others, those with the fewest attempts first: until
+// the lease ends, no other process gets them. It returns them in the order in which they were queued.
 func (s *Store) LeaseDeliveries(
 	ctx context.Context, mails bool, limit int, lease time.Duration,
 ) ([]Delivery, error) {
@@ -87,7 +90,7 @@ func (s *Store) LeaseDeliveries(
 	where, order := "next_at <= ? AND "+notMail, "attempts, next_at"
 	args := []any{db.Millis(now.Add(lease)), db.Millis(now)}
 	if mails {
-		where, order = "next_at <= ? AND "+isMail, noticesLast+", attempts, next_at"
+		where, order = "next_at <= ? AND "+isMail, noticesLast+", attempts, next_at, id"
 		args = append(args, db.Millis(now.Add(-noticeRank)))
 	}
 	// Usually there are none, and this read takes no lock.
@@ -103,6 +106,9 @@ func (s *Store) LeaseDeliveries(
 		"digest = NULL WHERE "+s.SkipLocked(
 		"id", "SELECT id FROM deliveries WHERE "+where+" ORDER BY "+order+" LIMIT ?",
 	)+" RETURNING "+deliveryRow.Columns(), append(args, limit)...)
+	slices.SortFunc(out, func(a, b Delivery) int { // no engine returns them in a certain order
+		return cmp.Or(a.CreatedAt.Compare(b.CreatedAt), strings.Compare(a.ID, b.ID))
+	})
 	return out, db.Wrap("lease deliveries", err)
 }
 

@@ -64,6 +64,7 @@ func UnsentMail(purpose, reason string) audit.Event {
 // sign-in codes in too many other browsers, it records only that, with as many statements.
 func (s *Store) CreateEmailToken(ctx context.Context, u User, t EmailToken, m Mail) error {
 	t.UserID, t.UserEpoch, t.CreatedAt = u.ID, u.Epoch, s.Now()
+	m.Token = t.Hash
 	return db.Wrap("create email token", s.Tx(ctx, func(tx *Store) error {
 		err := tx.insertEmailToken(ctx, t)
 		if errors.Is(err, ErrConflict) {

@@ -41,7 +41,7 @@ func (s *Store) CreateInvitation(ctx context.Context, i *Invitation, m Mail) err
 		if err := db.Insert(ctx, tx.Write, i); err != nil {
 			return err
 		}
-		if i.Mailed {
+		if m.Token = i.Hash; i.Mailed {
 			if err := tx.QueueMail(ctx, m); err != nil {
 				return err
 			}

@@ -81,6 +81,9 @@ func IsMailKind(kind string) bool {
 	_, ok := mailKinds[kind]
 	return ok
 }
+	// Token is the hash of the token or code in the email, which is not sent when that can no longer be used. Empty: it is
+	// sent in any case, as a notice with a link that undoes a change.
+	Token []byte `json:"token,omitempty"`
 
 // EnableMail makes QueueMail queue emails, because this installation can send them.
 func (s *Store) EnableMail() { s.mailEnabled.Store(true) }
@@ -102,7 +105,7 @@ func (s *Store) QueueMail(ctx context.Context, m Mail) error {
 	}
 	now := s.Now()
 	d := Delivery{
-		ID: uuid.NewString(), Kind: MailDelivery, Mail: m.Kind, UserID: m.UserID, CreatedAt: now, NextAt: now,
+		ID: id.String(), Kind: MailDelivery, Mail: m.Kind, UserID: m.UserID, CreatedAt: now, NextAt: now,
 	}
 	payload, err := json.Marshal(m)
 	if err != nil {
@@ -114,6 +117,10 @@ func (s *Store) QueueMail(ctx context.Context, m Mail) error {
 	delayed, err := s.isNoticeDelayed(ctx, m)
 	if err != nil {
 		return err
+	id, err := uuid.NewV7() // ordered, for emails of the same millisecond
+	if err != nil {
+		return err
+	}
 	}
 	if delayed {
 		return s.mergeNotice(ctx, m, d)
@@ -146,21 +153,17 @@ type OpenedMail struct {
 	// PausedUntil is when the pause of the address of a security notice ends, which is not sent before. Zero: there is
 	// none, or the link in the notice would expire before.
 	PausedUntil time.Time
-	// Refusal is the reason why the email must not be sent any more, empty when it may be sent: it has expired, its
-	// address is paused, or the user is disabled and it is no security notice.
+	// Refusal is the reason why the email must not be sent any more, empty when it may be sent: it has expired, its link
+	// or code can no longer be used, its address is paused, or the user is disabled and it is no security notice.
 	Refusal string
 }
 
 // OpenMail returns the email of a delivery.
 func (s *Store) OpenMail(ctx context.Context, d Delivery) (m OpenedMail, err error) {
-	payload, err := keyed.Open(s.Vault.Key(mailPurpose), d.Sealed, d.mailContext())
-	if err == nil {
-		err = json.Unmarshal(payload, &m.Mail)
+	if m.Mail, err = s.unsealMail(d); err != nil {
+		return m, err
 	}
-	if err != nil {
-		return m, fmt.Errorf("open email %s: %w", d.ID, err)
-	}
-	m.Kind, m.UserID, m.QueuedAt, m.Merged = d.Mail, d.UserID, d.CreatedAt, d.Merged
+	m.QueuedAt, m.Merged = d.CreatedAt, d.Merged
 	if m.UserID != "" {
 		m.User, err = s.User(ctx, m.UserID)
 		if err != nil && !errors.Is(err, ErrNotFound) {
@@ -180,6 +183,10 @@ func (s *Store) OpenMail(ctx context.Context, d Delivery) (m OpenedMail, err err
 		m.Refusal = "the address is paused"
 	case m.ExpiresAt.IsZero() || until.Before(m.ExpiresAt):
 		m.PausedUntil = until
+	dead, err := s.isLinkDead(ctx, m.Token)
+	if err != nil {
+		return m, err
+	}
 	}
 	return m, nil
 }
@@ -188,6 +195,8 @@ func (s *Store) OpenMail(ctx context.Context, d Delivery) (m OpenedMail, err err
 type MailPause struct {
 	AddressMAC []byte    `gorm:"primaryKey;column:address_mac"`
 	CreatedAt  time.Time `gorm:"serializer:millis;autoCreateTime:false"`
+	case dead:
+		m.Refusal = "its link or code was replaced, used or ended"
 	Until      time.Time `gorm:"serializer:millis"`
 }
 
@@ -197,6 +206,40 @@ func (s *Store) addressMAC(address string) []byte {
 }
 
 // mailPausedUntil returns when the pause of an address ends, or zero when there is none.
+// unsealMail returns the content of the email of a delivery.
+func (s *Store) unsealMail(d Delivery) (m Mail, err error) {
+	payload, err := keyed.Open(s.Vault.Key(mailPurpose), d.Sealed, d.mailContext())
+	if err == nil {
+		err = json.Unmarshal(payload, &m)
+	}
+	if err != nil {
+		return m, fmt.Errorf("open email %s: %w", d.ID, err)
+	}
+	m.Kind, m.UserID = d.Mail, d.UserID
+	return m, nil
+}
+
+// MailRecipient returns the address that gets the email of a delivery, in lower case, or "" when it cannot be opened.
+func (s *Store) MailRecipient(d Delivery) string {
+	m, err := s.unsealMail(d)
+	if err != nil {
+		return ""
+	}
+	return strings.ToLower(m.To)
+}
+
+// isLinkDead reports whether the token or code with a hash can no longer be used. Expired ones are refused before.
+func (s *Store) isLinkDead(ctx context.Context, hash []byte) (bool, error) {
+	if len(hash) == 0 {
+		return false, nil
+	}
+	now, usable := db.Millis(s.Now()), false
+	const row = " WHERE hash = ? AND used_at IS NULL AND expires_at > ?)"
+	err := db.QueryRow(ctx, s.Read, []any{&usable}, "SELECT EXISTS (SELECT 1 FROM email_tokens WHERE "+emailTokenUsable+
+		") OR EXISTS (SELECT 1 FROM sign_ups"+row+" OR EXISTS (SELECT 1 FROM invitations"+row, hash, now, hash, now, hash, now)
+	return !usable, db.Wrap("check the link of an email", err)
+}
+
 func (s *Store) mailPausedUntil(ctx context.Context, address string) (time.Time, error) {
 	p, err := db.Take[MailPause](ctx, s.Read, "address_mac = ? AND until > ?", s.addressMAC(address), db.Millis(s.Now()))
 	if errors.Is(err, ErrNotFound) {

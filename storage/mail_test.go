@@ -2,6 +2,7 @@ package storage_test
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -184,4 +185,76 @@ func TestUnknownMailIsRefusedAndNoneQueuedWithoutServer(t *testing.T) {
 	if err := f.QueueMail(t.Context(), storage.Mail{Kind: "other"}); err == nil {
 		t.Error("QueueMail of an unknown kind = nil, want an error")
 	}
+}
+
+// TestReplacedLinksAreNotSent tests PE20: an email that waits is not sent when its link or code was replaced, used or
+// ended in the meantime, so that the newest message has the valid one. A notice is sent although its link has ended.
+func TestReplacedLinksAreNotSent(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, url string) {
+		f := mailFixture(t, url)
+		f.ctx = t.Context()
+		want := func(when string, refused ...bool) {
+			t.Helper()
+			for i, m := range f.leased(t, 100) {
+				if i >= len(refused) || (m.Refusal != "") != refused[i] ||
+					refused[i] && m.Refusal != "its link or code was replaced, used or ended" {
+					t.Errorf("%s: email %d is refused with %q, want %v", when, i, m.Refusal, refused)
+				}
+			}
+		}
+		f.token(t, storage.ResetPassword, "r1", f.user.Email, nil)
+		f.token(t, storage.VerifyEmail, "v1", f.user.Email, nil)
+		f.token(t, storage.ResetPassword, "r2", f.user.Email, nil)
+		want("a second link", true, false, false)
+		f.token(t, storage.SignInCode, "c1", f.user.Email, []byte("one browser"))
+		f.token(t, storage.SignInCode, "c2", f.user.Email, []byte("another browser"))
+		f.token(t, storage.SignInCode, "c3", f.user.Email, []byte("one browser"))
+		want("a second code in a browser", true, false, false)
+		f.token(t, storage.VerifyEmail, "v2", f.user.Email, nil)
+		_, err := f.VerifyEmail(f.ctx, []byte("v2"))
+		storagetest.Must(t, err)
+		f.token(t, storage.ResetPassword, "r3", f.user.Email, nil)
+		storagetest.Must(t, f.RevokeUserTokens(f.ctx, f.user.ID))
+		want("a used link, and the end of everything", true, true)
+		for _, hash := range []string{"s1", "s2"} {
+			storagetest.Must(t, f.CreateSignUp(f.ctx, &storage.SignUp{
+				Email: "bob@example.com", EmailKey: "bob@example.com", Hash: []byte(hash), CreatedAt: f.Now(),
+				ExpiresAt: f.Now().Add(time.Hour),
+			}, storage.Mail{Kind: storage.MailVerifyEmail, To: "bob@example.com"}))
+		}
+		for _, id := range []string{"i1", "i2"} {
+			storagetest.Must(t, f.CreateInvitation(f.ctx, &storage.Invitation{
+				ID: id, Hash: []byte(id), Email: "eve@example.com", Mailed: true, CreatedAt: f.Now(),
+				ExpiresAt: f.Now().Add(time.Hour),
+			}, storage.Mail{Kind: storage.MailInvitation, To: "eve@example.com"}))
+		}
+		storagetest.Must(t, f.DeleteInvitation(f.ctx, "i1"))
+		want("a second sign-up, a revoked invitation", true, false, true, false)
+		storagetest.Must(t, f.SetRecoveryCodes(f.ctx, f.user.ID, [][]byte{[]byte("a")}, f.addition(t, "undo")))
+		_, err = f.UndoFactors(f.ctx, []byte("undo"))
+		storagetest.Must(t, err)
+		want("notices of an addition that was undone", false, false)
+	})
+}
+
+// TestEmailsAreLeasedInOrder tests that emails of the same millisecond keep their order, in every batch.
+func TestEmailsAreLeasedInOrder(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, url string) {
+		f := mailFixture(t, url)
+		const emails, batch = 30, 10
+		for i := range emails {
+			m := f.reset()
+			m.Values = map[string]string{storage.MailLink: fmt.Sprint("/", i)}
+			storagetest.Must(t, f.QueueMail(t.Context(), m))
+		}
+		for i := 0; i < emails; i += batch {
+			for n, m := range f.leased(t, batch) {
+				if want := fmt.Sprint("/", i+n); m.Values[storage.MailLink] != want {
+					t.Errorf("email %d of the batch after %d is %s, want %s", n, i, m.Values[storage.MailLink], want)
+				}
+			}
+		}
+	})
 }

@@ -34,7 +34,7 @@ func (s *Store) CreateSignUp(ctx context.Context, signUp *SignUp, m Mail) error 
 			e.Detail, e.UserID = map[string]any{"reason": "the address has an account"}, m.UserID
 			err = db.Exec(ctx, tx.Write, "UPDATE sign_ups SET used_at = used_at WHERE email_key = ''")
 		} else {
-			e.Token = audit.HashReference(signUp.Hash)
+			e.Token, m.Token = audit.HashReference(signUp.Hash), signUp.Hash
 			err = db.Exec(
 				ctx, tx.Write, `INSERT INTO sign_ups (email_key, email, hash, invitation_id, request_id, created_at,
 					expires_at) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (email_key) DO UPDATE SET email = excluded.email,

@@ -49,7 +49,8 @@ func ToUser(store *storage.Store, r *Renderer, send Send) notify.Kind {
 		return outcome(err, m.To)
 	}
 	return notify.Kind{
-		Deliver: deliver, FailedMessage: "email delivery failed", Lifetime: 5 * 24 * time.Hour, MaxBackoff: 5 * time.Minute,
+		Deliver: deliver, Recipient: store.MailRecipient, FailedMessage: "email delivery failed",
+		Lifetime: 5 * 24 * time.Hour, MaxBackoff: 5 * time.Minute,
 	}
 }
 

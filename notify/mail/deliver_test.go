@@ -3,6 +3,7 @@ package mail_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/textproto"
@@ -159,6 +160,49 @@ func TestNoticesWaitForPausedAddress(t *testing.T) {
 		send("an hour later", 1, 1, audit.MailAddressPaused, 4)
 		clock.Advance(time.Hour)
 		send("when the link has expired", 0, 0, audit.MailFailed, 3)
+	})
+}
+
+// TestEmailsOfRecipientKeepTheirOrder tests that the emails to one address arrive in the order in which they were queued,
+// also those that were requested together, and that they do not delay those to others.
+func TestEmailsOfRecipientKeepTheirOrder(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, url string) {
+		clock := storagetest.NewClock()
+		p := newProcess(t, storagetest.Open(t, url, clock), clock, "127.0.0.1:1")
+		r, err := newRenderer(t, "", clock.Now)
+		storagetest.Must(t, err)
+		var mu sync.Mutex
+		sent, other := map[string][]string{}, make(chan struct{})
+		p.Kinds[storage.MailDelivery] = mail.ToUser(p.Store, r, func(_ context.Context, m mail.Message) (mail.Report, error) {
+			if m.To == "a@example.com" {
+				<-other // a slow server: the emails to the other recipient are sent nevertheless
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			to := strings.ToLower(m.To)
+			if sent[to] = append(sent[to], m.Text); to == "b@example.com" && len(sent[to]) == 1 {
+				close(other)
+			}
+			return mail.Report{}, nil
+		})
+		const each = 8
+		for i := range each {
+			for _, to := range []string{"a@example.com", "B@example.com", "b@example.com"} {
+				storagetest.Must(t, p.Store.QueueMail(t.Context(), storage.Mail{
+					Kind: storage.MailSignInCode, To: to, Values: map[string]string{storage.MailCode: fmt.Sprint("code ", i, ".")},
+				}))
+			}
+		}
+		storagetest.Must(t, p.Send(t.Context()))
+		for to, texts := range sent {
+			for i, text := range texts {
+				if n := i * each / len(texts); !strings.Contains(text, fmt.Sprint("code ", n, ".")) {
+					t.Errorf("email %d to %s is not the one with code %d:\n%s", i, to, n, text)
+				}
+			}
+		}
+		p.wantState(t, url, "sent", 0, audit.MailSent, 3*each)
 	})
 }
 
