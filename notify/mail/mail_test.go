@@ -15,6 +15,7 @@ import (
 	"gatehouse/notify/mail"
 	"gatehouse/notify/mail/mailtest"
 	"gatehouse/storage"
+	"gatehouse/storage/audit"
 	"gatehouse/storage/storagetest"
 	"gatehouse/templates"
 )
@@ -253,5 +254,33 @@ func TestCodeAndExpiryAreShown(t *testing.T) {
 		!strings.Contains(got.Text, "Valid until 30 November 2026, 06:53 UTC.") ||
 		strings.Contains(got.Text+got.HTML, "/ignored") || strings.Contains(got.Subject, "042042") {
 		t.Errorf("the email is %q:\n%s\nwant the code and when it expires, and no link", got.Subject, got.Text)
+	}
+}
+
+// TestNoticesHelpUsersWhoCannotSignIn tests PE19: after an attacker changed the password, the link of a notice needs no
+// sign-in, or the notice has one to reset the password. Other emails have none.
+func TestNoticesHelpUsersWhoCannotSignIn(t *testing.T) {
+	t.Parallel()
+	undo := map[string]string{storage.MailLink: "/verify?token=x"}
+	for kind, values := range map[string]map[string]string{
+		storage.MailPasswordChanged: nil, storage.MailNewDevice: nil, storage.MailClientConnected: nil,
+		storage.MailFactorsChanged:    {storage.MailValueChange: audit.UserTOTPRemoved},
+		storage.MailDeletionScheduled: {storage.MailLink: "/login?to=account"},
+		storage.MailEmailChanged:      undo, storage.MailFactorAdded: undo,
+		storage.MailResetPassword: undo, storage.MailVerifyEmail: undo, storage.MailSignInCode: nil,
+	} {
+		got, err := renderer(t).Render(opened(kind, "en", values), "id")
+		storagetest.Must(t, err)
+		const link = "https://id.example/base/forgot"
+		want := values == nil && kind != storage.MailSignInCode ||
+			kind == storage.MailFactorsChanged || kind == storage.MailDeletionScheduled
+		if strings.Contains(got.Text, link+"\n") != want || strings.Contains(got.HTML, `href="`+link+`"`) != want {
+			t.Errorf("the email %s links to the reset: %v, want %v:\n%s", kind, !want, want, got.Text)
+		}
+	}
+	m := opened(storage.MailDeletionScheduled, "de", map[string]string{storage.MailValueDate: "2026-12-07T11:30:00Z"})
+	got, err := renderer(t).Render(m, "id")
+	if want := "werden gelöscht, und zwar am 7. Dezember 2026, 11:30 UTC."; err != nil || !strings.Contains(got.Text, want) {
+		t.Errorf("the email about the deletion has not %q, %v:\n%s", want, err, got.Text)
 	}
 }

@@ -58,6 +58,7 @@ type layout struct {
 	Paragraphs   [][]string // each with its lines
 	Code         string
 	Link, Button string
+	Reset        string // the URL at which users reset their password
 	Expires      string // when the link or code expires
 	Account      string // username
 }
@@ -271,6 +272,11 @@ func (r *Renderer) fill(view *layout, m storage.OpenedMail, k kind, zone *time.L
 }
 
 // link returns the URL of a path below the issuer. It is the only host that emails link to.
+	if k.reset {
+		if view.Reset, err = r.link("/forgot"); err != nil {
+			return err
+		}
+	}
 func (r *Renderer) link(path string) (string, error) {
 	if _, err := url.ParseRequestURI(path); err != nil || !strings.HasPrefix(path, "/") || strings.HasPrefix(path, "//") {
 		// The path may be a secret.

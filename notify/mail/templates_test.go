@@ -59,7 +59,7 @@ func TestEveryMessageOfMailsIsUsed(t *testing.T) {
 	storagetest.Must(t, err)
 	var messages map[string]any
 	storagetest.Must(t, json.Unmarshal(content, &messages))
-	used := []string{"account", "footer", "expires", "link", "merged"}
+	used := []string{"account", "footer", "expires", "link", "merged", "reset"}
 	for _, kind := range storage.MailKinds() {
 		used = append(used, kind+".subject", kind+".text", kind+".button")
 	}
