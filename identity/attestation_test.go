@@ -85,7 +85,7 @@ func TestAttestationProvesModel(t *testing.T) {
 		if got := passkeytest.ParseOptions(t, options).Attestation; got != "direct" {
 			t.Errorf("the attestation that is requested is %q, want direct", got)
 		}
-		err = p.AddSecurityKey(t.Context(), p.signedIn, "", authenticator(certified, nil).Create(options))
+		_, err = p.AddSecurityKey(t.Context(), p.signedIn, "", authenticator(certified, nil).Create(options))
 		if !errors.Is(err, identity.ErrPasskeyModel) {
 			t.Errorf("a security key without attestation: %v, want ErrPasskeyModel", err)
 		}

@@ -87,32 +87,40 @@ func (u *Users) openTOTPSetup(user storage.User, token string) (totp.Key, time.T
 }
 
 // ConfirmTOTP makes the TOTP authenticator of a TOTPSetup a factor of the user, in place of another, when the user
-// entered a code of it. A recent session then has both factors, as raise describes. It returns ErrIncorrectCode, or
-// ErrExpired also when the session of the user has ended.
-func (u *Users) ConfirmTOTP(w http.ResponseWriter, r *http.Request, user *SignedInUser, token, code string) error {
+// entered a code of it. A recent session then has both factors, as raise describes. It returns new recovery codes, which
+// replace the earlier ones; or ErrIncorrectCode, or ErrExpired also when the session of the user has ended.
+func (u *Users) ConfirmTOTP(
+	w http.ResponseWriter, r *http.Request, user *SignedInUser, token, code string,
+) (codes []string, err error) {
 	k, _, err := u.openTOTPSetup(user.User, token)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	step, ok := k.Verify(code, u.store.Now())
 	if !ok {
-		return ErrIncorrectCode
+		return nil, ErrIncorrectCode
 	}
 	// The code that confirmed the factor must not sign in as well.
 	err = u.store.UseTOTPStep(r.Context(), user.User.ID, step, k.ExpiresAt(step))
 	if errors.Is(err, storage.ErrConsumed) {
-		return ErrIncorrectCode
+		return nil, ErrIncorrectCode
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
 	t := storage.TOTPSecret{
 		ID: user.User.ID, Secret: k.Secret, Algorithm: k.Algorithm, Digits: int64(k.Digits),
 		Period: int64(k.Period / time.Second),
 	}
-	return additionError(u.raise(w, r, user, "otp", func(s *storage.RaisedSession) (bool, error) {
-		return u.store.SetTOTPInSession(r.Context(), t, s, u.factorAddition(user.User))
+	addition := u.factorAddition(user.User)
+	codes, addition.Codes = generateRecoveryCodes(user.User.ID)
+	err = additionError(u.raise(w, r, user, "otp", func(s *storage.RaisedSession) (bool, error) {
+		return u.store.SetTOTPInSession(r.Context(), t, s, addition)
 	}))
+	if err != nil {
+		return nil, err
+	}
+	return codes, nil
 }
 
 // RemoveTOTP removes the TOTP authenticator of a user. It returns storage.ErrNotFound when there is none.
@@ -131,16 +139,20 @@ var recoveryEncoding = base32.NewEncoding("0123456789abcdefghjkmnpqrstvwxyz").Wi
 // NewRecoveryCodes returns ten new recovery codes of a user, which replace the earlier ones. Only their hashes are
 // stored. It returns ErrExpired when the session of the user has ended.
 func (u *Users) NewRecoveryCodes(ctx context.Context, user storage.User) ([]string, error) {
-	var codes []string
-	var hashes [][]byte
+	codes, hashes := generateRecoveryCodes(user.ID)
+	return codes, additionError(u.store.SetRecoveryCodes(ctx, user.ID, hashes, u.factorAddition(user)))
+}
+
+// generateRecoveryCodes returns recovery codes of a user and their hashes.
+func generateRecoveryCodes(userID string) (codes []string, hashes [][]byte) {
 	for range recoveryCodes {
 		b := make([]byte, recoveryCodeSize)
 		_, _ = rand.Read(b) // never fails: the runtime ends the program instead
 		code := recoveryEncoding.EncodeToString(b)
 		codes = append(codes, code[:4]+"-"+code[4:8]+"-"+code[8:12]+"-"+code[12:])
-		hashes = append(hashes, recoveryHash(user.ID, code))
+		hashes = append(hashes, recoveryHash(userID, code))
 	}
-	return codes, additionError(u.store.SetRecoveryCodes(ctx, user.ID, hashes, u.factorAddition(user)))
+	return codes, hashes
 }
 
 // recoveryHash is bound to the user, so that the hashes of several users cannot be attacked together.

@@ -49,7 +49,8 @@ func (b browser) finish(
 // confirmTOTP confirms the TOTP authenticator of a user whose session is not recent.
 func confirmTOTP(p *identity.Users, u storage.User, token, code string) error {
 	r := httptest.NewRequest(http.MethodPost, "/", nil)
-	return p.ConfirmTOTP(httptest.NewRecorder(), r, &identity.SignedInUser{User: u}, token, code)
+	_, err := p.ConfirmTOTP(httptest.NewRecorder(), r, &identity.SignedInUser{User: u}, token, code)
+	return err
 }
 
 // setUpTOTP gives a user a TOTP authenticator and returns its key.

@@ -258,5 +258,36 @@ func TestFactorsAndPasswordChangesAreReported(t *testing.T) {
 				}
 			}
 		}
+		codes := [][]byte{[]byte("a code")}
+		addition := storage.FactorAddition{Codes: codes}
+		secret := storage.TOTPSecret{ID: alice.ID, Secret: []byte("secret")}
+		for _, x := range []struct {
+			want   string
+			change func() error
+		}{
+			{"user.totp_set.with_codes", func() error {
+				_, err := f.store.SetTOTPInSession(f.ctx, secret, nil, addition)
+				return err
+			}},
+			{"user.totp_set.with_new_codes", func() error {
+				_, err := f.store.SetTOTPInSession(f.ctx, secret, nil, addition)
+				return err
+			}},
+			{"recovery_codes.created.in_place", func() error {
+				return f.store.SetRecoveryCodes(f.ctx, alice.ID, codes, storage.FactorAddition{})
+			}},
+			{"recovery_code.used", func() error {
+				_, err := f.store.UseRecoveryCode(f.ctx, alice.ID, codes[0])
+				return err
+			}},
+			{"recovery_codes.created", func() error { // the previous ones were used
+				return f.store.SetRecoveryCodes(f.ctx, alice.ID, codes, storage.FactorAddition{})
+			}},
+		} {
+			storagetest.Must(t, x.change())
+			if got := f.mails(storage.MailFactorsChanged)[0].Values[storage.MailValueChange]; got != x.want {
+				t.Errorf("the only notice is about %s, want %s", got, x.want)
+			}
+		}
 	})
 }

@@ -246,16 +246,31 @@ var (
 // ErrPasskeyModel, ErrPasskeyUnverified, storage.ErrTooManyPasskeys, ErrExpired when the session has ended, or an
 // *InputError for the name.
 func (u *Users) AddPasskey(ctx context.Context, signedIn *SignedInUser, name string, response []byte) error {
-	return u.addPasskey(ctx, signedIn, name, response, false)
+	return u.addPasskey(ctx, signedIn, name, response, false, u.factorAddition(signedIn.User))
 }
 
-// AddSecurityKey does the same for a security key, which is a second factor after a password.
-func (u *Users) AddSecurityKey(ctx context.Context, signedIn *SignedInUser, name string, response []byte) error {
-	return u.addPasskey(ctx, signedIn, name, response, true)
+// AddSecurityKey does the same for a security key, which is a second factor after a password. It returns recovery codes
+// if the user had none: without the key, only they sign in.
+func (u *Users) AddSecurityKey(
+	ctx context.Context, signedIn *SignedInUser, name string, response []byte,
+) (codes []string, err error) {
+	f, err := u.store.Factors(ctx, signedIn.User.ID)
+	if err != nil {
+		return nil, err
+	}
+	addition := u.factorAddition(signedIn.User)
+	if f.RecoveryCodes == 0 {
+		codes, addition.Codes = generateRecoveryCodes(signedIn.User.ID)
+	}
+	if err := u.addPasskey(ctx, signedIn, name, response, true, addition); err != nil {
+		return nil, err
+	}
+	return codes, nil
 }
 
 func (u *Users) addPasskey(
 	ctx context.Context, signedIn *SignedInUser, name string, response []byte, securityKey bool,
+	addition storage.FactorAddition,
 ) error {
 	if u.options.Passkeys == nil {
 		return storage.ErrNotFound
@@ -287,7 +302,7 @@ func (u *Users) addPasskey(
 		return err
 	}
 	p.ID = uuid.NewString()
-	if err = u.store.CreatePasskey(ctx, p, u.factorAddition(user)); errors.Is(err, storage.ErrConflict) {
+	if err = u.store.CreatePasskey(ctx, p, addition); errors.Is(err, storage.ErrConflict) {
 		return u.creationFailed(ctx, user, errors.New("the passkey is registered already"))
 	}
 	return additionError(err)

@@ -26,7 +26,8 @@ func (p *passkeyUsers) addKey(t *testing.T, user *identity.SignedInUser) *passke
 		!strings.Contains(options, `"userVerification":"preferred"`) {
 		t.Errorf("creation options of a security key: %s, want no discoverable one and UV preferred", options)
 	}
-	storagetest.Must(t, p.AddSecurityKey(t.Context(), user, "", a.Create(options)))
+	_, err = p.AddSecurityKey(t.Context(), user, "", a.Create(options))
+	storagetest.Must(t, err)
 	return a
 }
 
@@ -96,7 +97,7 @@ func TestSecurityKeyIsSecondFactor(t *testing.T) {
 		if err := p.AddPasskey(t.Context(), p.signedIn, "", other.Create(keyOptions)); !errors.As(err, &failed) {
 			t.Errorf("a passkey with the options of a security key: %v, want a *PasskeyError", err)
 		}
-		err = p.AddSecurityKey(t.Context(), p.signedIn, "", other.Create(passkeyOptions))
+		_, err = p.AddSecurityKey(t.Context(), p.signedIn, "", other.Create(passkeyOptions))
 		if !errors.As(err, &failed) {
 			t.Errorf("a security key with the options of a passkey: %v, want a *PasskeyError", err)
 		}

@@ -143,7 +143,8 @@ func TestConfirmedTOTPRaisesRecentSession(t *testing.T) {
 				if x.ended {
 					storagetest.Must(t, store.EndSession(t.Context(), u.ID, before.Session.ID))
 				}
-				return p.ConfirmTOTP(w, r, current, e.Token, k.Code(k.Step(clock.Now())))
+				_, err = p.ConfirmTOTP(w, r, current, e.Token, k.Code(k.Step(clock.Now())))
+				return err
 			})
 			for _, c := range []struct {
 				whose string

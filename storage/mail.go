@@ -52,14 +52,24 @@ const (
 	MailValueDate    = "date"    // of a deletion, RFC 3339
 	MailValueBrowser = "browser" // user agent of a sign-in
 	MailValueAddress = "address" // IP address of a sign-in
-	MailValueChange  = "change"  // of factors: one of FactorEvents
+	MailValueChange  = "change"  // of factors: one of FactorChanges
 	MailValueClient  = "client"  // the name of a client
 )
 
-// FactorEvents are the audit events of changed factors, each of which has an email.
-var FactorEvents = []string{
+// What the audit event of a change is followed by in its notice, if recovery codes were created.
+const (
+	withCodes    = ".with_codes"     // with the factor
+	withNewCodes = ".with_new_codes" // with the factor, in place of other codes
+	inPlace      = ".in_place"       // only codes, in place of others
+)
+
+// FactorChanges are the changes of factors, each of which has a notice: audit events, and those with what was created
+// in the same change.
+var FactorChanges = []string{
 	audit.UserTOTPSet, audit.UserTOTPRemoved, audit.UserFactorsReset, audit.RecoveryCodesCreated, audit.RecoveryCodeUsed,
 	audit.PasskeyCreated, audit.PasskeyRenamed, audit.PasskeyDeleted, audit.UserFactorsUndone,
+	audit.UserTOTPSet + withCodes, audit.UserTOTPSet + withNewCodes, audit.PasskeyCreated + withCodes,
+	audit.PasskeyCreated + withNewCodes, audit.RecoveryCodesCreated + inPlace,
 }
 
 // Mail is a message to a user by email.

@@ -138,19 +138,37 @@ func (s *Store) SetRecoveryCodes(ctx context.Context, userID string, hashes [][]
 		if err := tx.checkAddition(ctx, userID, a); err != nil { // locks: two sets must not both be valid
 			return err
 		}
-		if err := db.Exec(ctx, tx.Write, "DELETE FROM recovery_codes WHERE user_id = ?", userID); err != nil {
+		replaced, err := tx.replaceRecoveryCodes(ctx, userID, hashes)
+		if err != nil {
 			return err
 		}
-		for _, hash := range hashes {
-			row := RecoveryCode{UserID: userID, Hash: bytes.Clone(hash), CreatedAt: s.Now()}
-			if err := db.Insert(ctx, tx.Write, &row); err != nil {
-				return err
-			}
+		change := audit.RecoveryCodesCreated
+		if replaced {
+			change += inPlace
 		}
-		return tx.factorAdded(ctx, audit.Event{
-			Type: audit.RecoveryCodesCreated, UserID: userID, Detail: map[string]any{"codes": len(hashes)},
-		}, a)
+		return tx.queueAddition(ctx, userID, change, a)
 	}))
+}
+
+// replaceRecoveryCodes replaces the recovery codes of a user whose row is locked, in the current transaction, and
+// reports whether there were unused ones.
+func (s *Store) replaceRecoveryCodes(ctx context.Context, userID string, hashes [][]byte) (replaced bool, err error) {
+	unused, err := db.ExecCount(ctx, s.Write, "DELETE FROM recovery_codes WHERE user_id = ? AND used_at IS NULL", userID)
+	if err != nil {
+		return false, err
+	}
+	if err := db.Exec(ctx, s.Write, "DELETE FROM recovery_codes WHERE user_id = ?", userID); err != nil {
+		return false, err
+	}
+	for _, hash := range hashes {
+		row := RecoveryCode{UserID: userID, Hash: bytes.Clone(hash), CreatedAt: s.Now()}
+		if err := db.Insert(ctx, s.Write, &row); err != nil {
+			return false, err
+		}
+	}
+	return unused > 0, s.Audit.Record(ctx, audit.Event{
+		Type: audit.RecoveryCodesCreated, UserID: userID, Detail: map[string]any{"codes": len(hashes)},
+	})
 }
 
 // UseRecoveryCode consumes a recovery code of a user and returns how many are left. It returns ErrNotFound when there

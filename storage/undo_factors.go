@@ -20,6 +20,9 @@ type FactorAddition struct {
 	User     User
 	UndoHash []byte // of the token in Link; nil: the notice has no link
 	Link     string
+	// Codes are the hashes of recovery codes that are created with a second factor, in place of others; nil: none. One
+	// notice reports both.
+	Codes [][]byte
 }
 
 // RecentFactor is a factor that can be removed by the link of its notice or at a reset of the password.
@@ -60,13 +63,31 @@ func (s *Store) secondFactorSince(ctx context.Context, userID string, at time.Ti
 	return db.FromMillis(since), err
 }
 
-// factorAdded records that a factor was added and queues the notice with the link that undoes it, in the current
-// transaction. Every notice has its own link, so that nothing that an attacker adds later replaces one.
+// factorAdded records that a factor was added, adds its recovery codes and queues a notice, in the current transaction.
 func (s *Store) factorAdded(ctx context.Context, e audit.Event, a FactorAddition) error {
-	if a.UndoHash == nil || !s.MailEnabled() {
-		return s.factorsChanged(ctx, e)
+	if err := s.Audit.Record(ctx, e); err != nil {
+		return err
 	}
-	u, err := db.Take[User](ctx, s.Write, "id = ?", e.UserID)
+	change := e.Type
+	if a.Codes != nil {
+		replaced, err := s.replaceRecoveryCodes(ctx, e.UserID, a.Codes)
+		if err != nil {
+			return err
+		}
+		if change += withCodes; replaced {
+			change = e.Type + withNewCodes
+		}
+	}
+	return s.queueAddition(ctx, e.UserID, change, a)
+}
+
+// queueAddition queues the notice of an added factor with the link that undoes it, in the current transaction. Every
+// notice has its own link, so that nothing that an attacker adds later replaces one.
+func (s *Store) queueAddition(ctx context.Context, userID, change string, a FactorAddition) error {
+	if a.UndoHash == nil || !s.MailEnabled() {
+		return s.queueNotice(ctx, MailFactorsChanged, userID, map[string]string{MailValueChange: change})
+	}
+	u, err := db.Take[User](ctx, s.Write, "id = ?", userID)
 	if err != nil {
 		return err
 	}
@@ -77,13 +98,10 @@ func (s *Store) factorAdded(ctx context.Context, e audit.Event, a FactorAddition
 	if err := s.insertEmailToken(ctx, t); err != nil {
 		return err
 	}
-	if err := s.QueueMail(ctx, Mail{
+	return s.QueueMail(ctx, Mail{
 		Kind: MailFactorAdded, UserID: u.ID, To: u.Email, ExpiresAt: t.ExpiresAt,
-		Values: map[string]string{MailValueChange: e.Type, MailLink: a.Link},
-	}); err != nil {
-		return err
-	}
-	return s.Audit.Record(ctx, e)
+		Values: map[string]string{MailValueChange: change, MailLink: a.Link},
+	})
 }
 
 // recentPasskey is the condition that a passkey was added after a time. Imported ones were added elsewhere.

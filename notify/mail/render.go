@@ -148,7 +148,7 @@ func (r *Renderer) check() error {
 			if !ok {
 				return fmt.Errorf("there is no text for emails of the kind %s", name)
 			}
-			changes := storage.FactorEvents
+			changes := storage.FactorChanges
 			if !slices.Contains(k.text, storage.MailValueChange) {
 				changes = changes[:1] // its emails do not differ
 			}

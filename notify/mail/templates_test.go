@@ -63,7 +63,7 @@ func TestEveryMessageOfMailsIsUsed(t *testing.T) {
 	for _, kind := range storage.MailKinds() {
 		used = append(used, kind+".subject", kind+".text", kind+".button")
 	}
-	for _, change := range storage.FactorEvents {
+	for _, change := range storage.FactorChanges {
 		used = append(used, storage.MailFactorsChanged+"."+change)
 	}
 	for key := range messages {

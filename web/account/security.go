@@ -44,6 +44,7 @@ type securityPage struct {
 	PasskeyUser        string // the names that it signals
 	TOTPSetup          *identity.TOTPSetup
 	RecoveryCodes      []string // new ones, shown once
+	CodesReplaced      bool     // they replaced others
 }
 
 // ShowSecurity serves GET /account/security: the ways in which the user signs in.
@@ -151,6 +152,7 @@ func (p *Pages) ChangeSecurity(w http.ResponseWriter, r *http.Request) error {
 		}
 		return page.RedirectTo(securityPath + "?" + notice)
 	}
+	data.CodesReplaced = f.RecoveryCodes > 0
 	status := http.StatusOK
 	if data.Problem != "" {
 		status = http.StatusUnprocessableEntity
@@ -200,7 +202,7 @@ func beginTOTP(
 func confirmTOTP(
 	p *Pages, w http.ResponseWriter, r *http.Request, user *identity.SignedInUser, form url.Values,
 ) (securityPage, string, error) {
-	err := p.users.ConfirmTOTP(w, r, user, form.Get("setup"), form.Get("code"))
+	codes, err := p.users.ConfirmTOTP(w, r, user, form.Get("setup"), form.Get("code"))
 	if errors.Is(err, identity.ErrIncorrectCode) {
 		setup, again := p.users.ContinueTOTP(user.User, p.pages.BrandName(), form.Get("setup"))
 		return securityPage{TOTPSetup: &setup}, "", errors.Join(again, err)
@@ -208,7 +210,7 @@ func confirmTOTP(
 	if err != nil {
 		return securityPage{}, "", err
 	}
-	return newRecoveryCodes(p, w, r, user, form)
+	return securityPage{RecoveryCodes: codes}, "", nil
 }
 
 func removeTOTP(
@@ -235,19 +237,15 @@ func addPasskey(
 	return securityPage{}, "passkey-added", err
 }
 
-// addSecurityKey shows recovery codes after it when the user has none: without the key, only they sign in.
+// addSecurityKey shows recovery codes after it when the user had none.
 func addSecurityKey(
-	p *Pages, w http.ResponseWriter, r *http.Request, user *identity.SignedInUser, form url.Values,
+	p *Pages, _ http.ResponseWriter, r *http.Request, user *identity.SignedInUser, form url.Values,
 ) (securityPage, string, error) {
-	err := p.users.AddSecurityKey(r.Context(), user, form.Get("name"), []byte(form.Get("passkey")))
-	if err != nil {
-		return securityPage{}, "", err
-	}
-	f, err := p.users.Factors(r.Context(), user.User.ID)
-	if err != nil || f.RecoveryCodes > 0 {
+	codes, err := p.users.AddSecurityKey(r.Context(), user, form.Get("name"), []byte(form.Get("passkey")))
+	if err != nil || codes == nil {
 		return securityPage{}, "key-added", err
 	}
-	return newRecoveryCodes(p, w, r, user, form)
+	return securityPage{RecoveryCodes: codes}, "", nil
 }
 
 func renamePasskey(

@@ -66,12 +66,15 @@ func TestSecurityPageSetsUpTOTPAndNeedsRecentSignIn(t *testing.T) {
 		if len(recovery) != 10 || codes.Header.Get("Cache-Control") != "no-store" {
 			t.Fatalf("after the confirmation: %d %s, want 10 recovery codes", codes.Status, codes.Text())
 		}
+		if strings.Contains(codes.Text(), "earlier codes") {
+			t.Errorf("the first recovery codes: %s, want nothing about earlier ones", codes.Text())
+		}
 		reload := submitSecurity(b, page, "totp-confirm", "setup", setup, "code", code)
 		wantNoneOf(t, recovery, b.Open(securityPath), reload)
 		// The session has both factors now: further changes, and apps that require them, need no sign-in.
 		if p := submitSecurity(b, page, "recovery-codes"); p.Status != http.StatusOK ||
-			!strings.Contains(p.Text(), "Save your recovery codes") {
-			t.Errorf("a change after the factor was added: %d %s, want new codes", p.Status, p.Text())
+			!strings.Contains(p.Text(), "Save your recovery codes") || !strings.Contains(p.Text(), "earlier codes no longer") {
+			t.Errorf("a change after the factor was added: %d %s, want new codes in place of others", p.Status, p.Text())
 		}
 		s.Clock.Advance(10*time.Minute + time.Second)
 		if p := submitSecurity(b, page, "totp-remove"); !strings.Contains(p.Header.Get("Location"), "/login") {

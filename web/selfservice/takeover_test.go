@@ -17,8 +17,8 @@ import (
 )
 
 // addApp adds an authenticator app and recovery codes to the user of a browser, as an attacker with the password does,
-// and returns the links of the notices.
-func (f *fixture) addApp(b *servertest.Browser, u storage.User) (links []string) {
+// and returns the link of the only notice.
+func (f *fixture) addApp(b *servertest.Browser, u storage.User) string {
 	f.t.Helper()
 	f.QueuedMails()
 	page := b.Open("/account/security")
@@ -31,13 +31,10 @@ func (f *fixture) addApp(b *servertest.Browser, u storage.User) (links []string)
 	form := page.Fields()
 	form.Set("code", k.Code(k.Step(f.Clock.Now())))
 	f.want("the app", b.Submit("/account/security/totp-confirm", form), http.StatusOK, "Save your recovery codes")
-	for _, m := range f.QueuedMails() {
-		if m.Kind == storage.MailFactorAdded && m.To == u.Email {
-			links = append(links, m.Values[storage.MailLink])
-		}
-	}
-	if len(links) != 2 {
-		f.t.Fatalf("%d notices with a link, want one of the app and one of the codes", len(links))
+	mails := f.QueuedMails()
+	if len(mails) != 1 || mails[0].Kind != storage.MailFactorAdded || mails[0].To != u.Email ||
+		mails[0].Values[storage.MailValueChange] != "user.totp_set.with_codes" {
+		f.t.Fatalf("the emails are %+v, want one about the app and the codes", mails)
 	}
 	return links
 }
@@ -80,7 +77,7 @@ func TestTakeoverWithAddedFactorEnds(t *testing.T) {
 		}
 		alice, attacker, owner := f.User("alice"), f.Browser(), f.Browser()
 		attacker.Follow(signInAs(attacker, "alice", servertest.Password))
-		link := f.addApp(attacker, alice)[1]
+		link := f.addApp(attacker, alice)
 		f.want("opening the link", owner.Open(link), http.StatusOK, "Authenticator app")
 		undo := owner.Open(link)
 		f.want("opening it again", undo, http.StatusOK, "Remove and sign out everywhere")
@@ -96,7 +93,7 @@ func TestTakeoverWithAddedFactorEnds(t *testing.T) {
 		bob, session := f.User("bob"), f.Browser()
 		session.Follow(signInAs(session, "bob", servertest.Password))
 		attacker.Follow(signInAs(attacker, "bob", servertest.Password))
-		link = f.addApp(attacker, bob)[0]
+		link = f.addApp(attacker, bob)
 		next := f.report(session, "Authenticator app added")
 		f.want("after the report", session.Follow(next), http.StatusOK, "open the link in the message about it")
 		if links := session.Open(next.Header.Get("Location")).Links(); !slices.ContainsFunc(links, func(s string) bool {
@@ -190,4 +187,23 @@ func TestNewPasswordMakesBrowsersUnknown(t *testing.T) {
 		want("where the event was reported", other, "carols-new-otters", false)
 		want("elsewhere", one, "carols-new-otters", true)
 	})
+		f.want("the deletion", submit(one, one.Open("/account/delete"), "/account/delete"), http.StatusOK, "will be deleted")
+		want("where the deletion is cancelled", one, "carols-new-otters", false)
+		want("elsewhere", other, "carols-new-otters", true)
+		reset := func(b *servertest.Browser, password string) {
+			t.Helper()
+			submit(b, b.Open("/forgot"), "/forgot", "username", "carol")
+			f.want("the reset", submit(b, b.Open(f.link(storage.MailResetPassword)), "/reset", "password", password),
+				http.StatusOK, "Your password is changed")
+		}
+		reset(one, "ten-quiet-badgers")
+		want("where the password was reset", one, "ten-quiet-badgers", false)
+		want("elsewhere", other, "ten-quiet-badgers", true)
+		unknown := f.Browser()
+		reset(unknown, "two-quiet-badgers")
+		want("a reset in an unknown browser", unknown, "two-quiet-badgers", true)
+		undo := f.addApp(unknown, carol)
+		f.want("the undo", submit(unknown, unknown.Open(undo), "/verify"), http.StatusOK, "Now choose a new password")
+		reset(unknown, "six-quiet-badgers")
+		want("where an addition was undone", unknown, "six-quiet-badgers", false)
 }
