@@ -137,8 +137,9 @@ func (u *Users) addToDevice(w http.ResponseWriter, r *http.Request, user storage
 	u.setDevice(w, d, append([]string{d.userTag(user)}, d.userTags...))
 }
 
-// KeepDevice keeps the browser in which a user changed the password, or reported an event of another, among those in
-// which the user signed in before: the change made all of them unknown. before is the user before the change.
+// KeepDevice keeps the browser in which a user changed or reset the password, undid a change, reported an event of
+// another or deleted the account, among those in which the user signed in before: the change made all of them unknown.
+// before is the user before the change.
 func (u *Users) KeepDevice(w http.ResponseWriter, r *http.Request, before storage.User) error {
 	d := u.Device(r)
 	if !d.hasSignedIn(before) {

@@ -245,6 +245,9 @@ func (p *Pages) Delete(w http.ResponseWriter, r *http.Request) error {
 		return errors.Join(err, p.renderAccount(w, r, deletePage, user, nil))
 	}
 	_, err = p.users.ScheduleDeletion(r.Context(), user.User, p.users.DeletionGrace(), p.pages.Language(r).Tag)
+	if err == nil {
+		err = p.users.KeepDevice(w, r, user.User)
+	}
 	if err != nil {
 		return err
 	}

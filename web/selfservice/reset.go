@@ -123,6 +123,9 @@ func (p *Pages) Reset(w http.ResponseWriter, r *http.Request) error {
 		}
 		return p.render(w, r, v, err)
 	}
+	if err := p.users.KeepDevice(w, r, found.User); err != nil {
+		return err
+	}
 	request, err := p.ownRequest(r, found.Request)
 	if err != nil {
 		return err
@@ -196,8 +199,9 @@ func (p *Pages) Verify(w http.ResponseWriter, r *http.Request) error {
 		return p.createAccount(w, r, "/verify", form, found)
 	}
 	if err == nil && found.Purpose == storage.UndoFactors {
-		return p.undoFactors(w, r, token)
+		return p.undoFactors(w, r, token, found.User)
 	}
+	before := found.User
 	if err == nil {
 		if isOwn, err := p.isOwnChange(r, found); err != nil || !isOwn {
 			return errors.Join(err, p.renderSignInFirst(w, r))
@@ -211,6 +215,9 @@ func (p *Pages) Verify(w http.ResponseWriter, r *http.Request) error {
 	}
 	v.Links = []link{{"/account", p.pages.Text(r, "flow.account")}}
 	if found.Purpose == storage.UndoEmailChange {
+		if err := p.users.KeepDevice(w, r, before); err != nil {
+			return err
+		}
 		v = p.newView(r, "flow.undone.title", "flow.undone")
 		v.Links = []link{{"/forgot", p.pages.Text(r, "flow.reset.title")}}
 	}

@@ -36,7 +36,7 @@ func (f *fixture) addApp(b *servertest.Browser, u storage.User) string {
 		mails[0].Values[storage.MailValueChange] != "user.totp_set.with_codes" {
 		f.t.Fatalf("the emails are %+v, want one about the app and the codes", mails)
 	}
-	return links
+	return mails[0].Values[storage.MailLink]
 }
 
 // signInAs submits the sign-in form.
@@ -152,13 +152,14 @@ func TestSessionCannotEndResetLink(t *testing.T) {
 	})
 }
 
-// TestNewPasswordMakesBrowsersUnknown covers PE19 over HTTP: browsers from before a change of the password, or from
-// before the user reported an event, are new again. The browser in which the user did that is not.
+// TestNewPasswordMakesBrowsersUnknown covers PE19 over HTTP: browsers from before a change or reset of the password, a
+// deletion of the account, an undone change, or from before the user reported an event, are new again. The browser in
+// which the user did that is not.
 func TestNewPasswordMakesBrowsersUnknown(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
 		f := newFixture(t, db)
-		f.User("carol")
+		carol := f.User("carol")
 		f.Clock.Advance(25 * time.Hour) // the account is not new
 		isNew := func(b *servertest.Browser, password string) bool {
 			t.Helper()
@@ -186,7 +187,6 @@ func TestNewPasswordMakesBrowsersUnknown(t *testing.T) {
 		f.report(other, "Signed in")
 		want("where the event was reported", other, "carols-new-otters", false)
 		want("elsewhere", one, "carols-new-otters", true)
-	})
 		f.want("the deletion", submit(one, one.Open("/account/delete"), "/account/delete"), http.StatusOK, "will be deleted")
 		want("where the deletion is cancelled", one, "carols-new-otters", false)
 		want("elsewhere", other, "carols-new-otters", true)
@@ -206,4 +206,5 @@ func TestNewPasswordMakesBrowsersUnknown(t *testing.T) {
 		f.want("the undo", submit(unknown, unknown.Open(undo), "/verify"), http.StatusOK, "Now choose a new password")
 		reset(unknown, "six-quiet-badgers")
 		want("where an addition was undone", unknown, "six-quiet-badgers", false)
+	})
 }

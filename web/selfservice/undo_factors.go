@@ -43,10 +43,14 @@ func (p *Pages) showUndoFactors(w http.ResponseWriter, r *http.Request, token st
 }
 
 // undoFactors uses the link, and leads to the next step: a new password, and before it the address if that was changed.
-func (p *Pages) undoFactors(w http.ResponseWriter, r *http.Request, token string) error {
+// before is the user before that.
+func (p *Pages) undoFactors(w http.ResponseWriter, r *http.Request, token string, before storage.User) error {
 	user, addressChanged, err := p.users.UndoFactors(r.Context(), token)
 	if err != nil {
 		return p.render(w, r, view{}, err)
+	}
+	if err := p.users.KeepDevice(w, r, before); err != nil {
+		return err
 	}
 	v := p.newView(r, "flow.factors.done.title", "flow.factors.done")
 	v.Links = []link{{"/forgot", p.pages.Text(r, "flow.factors.reset")}}
