@@ -72,6 +72,8 @@ type Link struct {
 	User    storage.User // of a storage.EmailToken
 	Email   string       // that it confirms; empty: an invitation for any address
 	Request string       // the authorization request in which it was requested; empty: none
+	// Language is that of the invitation, BCP 47: the pages have it unless the user chose another.
+	Language string
 	// Unproven reports that the link does not prove the address: of an invitation for any address, and of one that the
 	// operator passed on although this installation sends emails. It is then proven by an email, as in a sign-up.
 	Unproven bool
@@ -84,7 +86,7 @@ func (u *Users) Link(ctx context.Context, token string) (Link, error) {
 	case format.Valid(credential.Invitation, token):
 		i, err := u.store.Invitation(ctx, hash)
 		unproven := i.Email == "" || !i.Mailed && u.store.MailEnabled()
-		link := Link{Purpose: LinkInvitation, Email: i.Email, Unproven: unproven}
+		link := Link{Purpose: LinkInvitation, Email: i.Email, Language: i.Language, Unproven: unproven}
 		return link, u.linkRefused(ctx, hash, LinkInvitation, err)
 	case !format.Valid(credential.EmailToken, token):
 		return Link{}, u.linkRefused(ctx, hash, "", &storage.RefusalError{Reason: "no token of a link"})

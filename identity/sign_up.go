@@ -70,7 +70,8 @@ func (u *Users) RequestSignUp(ctx context.Context, email, invitation string, fro
 // NewAccount is what a user enters to create an account.
 type NewAccount struct {
 	Username, Name, Password string
-	AcceptsTerms             bool // of SelfService.TermsVersion
+	AcceptsTerms             bool   // of SelfService.TermsVersion
+	Language                 string // BCP 47, of the page: the account has it from then on
 }
 
 // ErrTermsNotAccepted is returned when a user must accept the terms first.
@@ -103,6 +104,7 @@ func (u *Users) CompleteSignUp(ctx context.Context, token string, n NewAccount) 
 	}
 	user, passwordHash, err := u.prepare(ctx, NewUser{
 		Username: n.Username, Name: n.Name, Email: link.Email, EmailVerified: verified, Password: n.Password,
+		Profile: storage.Profile{Locale: n.Language},
 	})
 	if err != nil {
 		return storage.User{}, err
@@ -120,8 +122,8 @@ type NewInvitation struct {
 	Email    string   // the only address that may use it; empty: any
 	Groups   []string // of the account
 	Lifetime time.Duration
-	Mail     bool // only an email to Email gets the link, which then proves the address
-	Language string
+	Mail     bool   // only an email to Email gets the link, which then proves the address
+	Language string // BCP 47, of the email and of the pages that the link opens
 }
 
 // Invite creates an invitation and returns the path of its link; it is empty when the link is only in the email. It
@@ -148,7 +150,7 @@ func (u *Users) Invite(ctx context.Context, n NewInvitation) (i storage.Invitati
 	now := u.store.Now()
 	i = storage.Invitation{
 		ID: uuid.NewString(), Hash: credential.Hash(token), Email: n.Email, EmailKey: emailKey,
-		Groups: n.Groups, Mailed: n.Mail, CreatedAt: now, ExpiresAt: now.Add(n.Lifetime),
+		Groups: n.Groups, Mailed: n.Mail, Language: n.Language, CreatedAt: now, ExpiresAt: now.Add(n.Lifetime),
 	}
 	err = u.store.CreateInvitation(ctx, &i, storage.Mail{
 		Kind: storage.MailInvitation, To: n.Email, Language: n.Language, ExpiresAt: i.ExpiresAt,

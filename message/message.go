@@ -167,9 +167,17 @@ func (c *Catalogue) Language(tag string) *Language {
 // maxPreferences is how many bytes of a preference are read. Browsers send less.
 const maxPreferences = 256
 
-// Match returns the language for the first preference that names an available language, otherwise English. A preference
-// is a tag, a list of tags separated by spaces (ui_locales of OIDC Core §3.1.2.1) or an Accept-Language header.
+// Match returns the language for the first preference that names an available language, otherwise English.
 func (c *Catalogue) Match(preferences ...string) *Language {
+	if l := c.Find(preferences...); l != nil {
+		return l
+	}
+	return c.languages[0]
+}
+
+// Find returns the language for the first preference that names an available language, or nil. A preference is a tag, a
+// list of tags separated by spaces (ui_locales of OIDC Core §3.1.2.1) or an Accept-Language header.
+func (c *Catalogue) Find(preferences ...string) *Language {
 	for _, preference := range preferences {
 		if preference == "" || len(preference) > maxPreferences {
 			continue
@@ -187,7 +195,7 @@ func (c *Catalogue) Match(preferences ...string) *Language {
 			}
 		}
 	}
-	return c.languages[0]
+	return nil
 }
 
 // Has reports whether there is a message with this key.

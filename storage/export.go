@@ -40,7 +40,7 @@ var exported = []struct{ table, columns, user string }{
 	},
 	{"email_tokens", "purpose, email, created_at, expires_at, used_at", "user_id"},
 	{"deliveries", "kind, mail, client_id, session_id, attempts, merged, created_at, next_at", "user_id"},
-	{"invitations", "id, email, groups, mailed, created_at, expires_at, used_at", "user_id"},
+	{"invitations", "id, email, groups, mailed, language, created_at, expires_at, used_at", "user_id"},
 	{"retired_names", "until", "user_id"},
 }
 

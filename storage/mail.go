@@ -81,6 +81,9 @@ type Mail struct {
 	Values   map[string]string `json:"values,omitempty"`   // of its template; they may be secrets
 	// ExpiresAt is when the link or code expires: the email is not sent later. Zero: never.
 	ExpiresAt time.Time `json:"expires_at,omitzero"`
+	// Token is the hash of the token or code in the email, which is not sent when that can no longer be used. Empty: it is
+	// sent in any case, as a notice with a link that undoes a change.
+	Token []byte `json:"token,omitempty"`
 }
 
 // MailKinds returns all kinds of Mail in alphabetical order.
@@ -91,9 +94,9 @@ func IsMailKind(kind string) bool {
 	_, ok := mailKinds[kind]
 	return ok
 }
-	// Token is the hash of the token or code in the email, which is not sent when that can no longer be used. Empty: it is
-	// sent in any case, as a notice with a link that undoes a change.
-	Token []byte `json:"token,omitempty"`
+
+// IsNotice reports whether a kind of Mail is a security notice, about a change that another may have caused.
+func IsNotice(kind string) bool { return mailKinds[kind] }
 
 // EnableMail makes QueueMail queue emails, because this installation can send them.
 func (s *Store) EnableMail() { s.mailEnabled.Store(true) }
@@ -114,6 +117,10 @@ func (s *Store) QueueMail(ctx context.Context, m Mail) error {
 		return fmt.Errorf("unknown kind of email: %q", m.Kind)
 	}
 	now := s.Now()
+	id, err := uuid.NewV7() // ordered, for emails of the same millisecond
+	if err != nil {
+		return err
+	}
 	d := Delivery{
 		ID: id.String(), Kind: MailDelivery, Mail: m.Kind, UserID: m.UserID, CreatedAt: now, NextAt: now,
 	}
@@ -127,10 +134,6 @@ func (s *Store) QueueMail(ctx context.Context, m Mail) error {
 	delayed, err := s.isNoticeDelayed(ctx, m)
 	if err != nil {
 		return err
-	id, err := uuid.NewV7() // ordered, for emails of the same millisecond
-	if err != nil {
-		return err
-	}
 	}
 	if delayed {
 		return s.mergeNotice(ctx, m, d)
@@ -180,6 +183,10 @@ func (s *Store) OpenMail(ctx context.Context, d Delivery) (m OpenedMail, err err
 			return m, err
 		}
 	}
+	dead, err := s.isLinkDead(ctx, m.Token)
+	if err != nil {
+		return m, err
+	}
 	until, err := s.mailPausedUntil(ctx, m.To)
 	switch inactive := m.UserID != "" && (m.User.ID == "" || m.User.DisabledAt != nil); {
 	case err != nil:
@@ -188,34 +195,17 @@ func (s *Store) OpenMail(ctx context.Context, d Delivery) (m OpenedMail, err err
 		m.Refusal = "it has expired"
 	case inactive && !mailKinds[m.Kind]:
 		m.Refusal = "the user is disabled or deleted"
+	case dead:
+		m.Refusal = "its link or code was replaced, used or ended"
 	case until.IsZero():
 	case !mailKinds[m.Kind] || s.isNoticeOver(d):
 		m.Refusal = "the address is paused"
 	case m.ExpiresAt.IsZero() || until.Before(m.ExpiresAt):
 		m.PausedUntil = until
-	dead, err := s.isLinkDead(ctx, m.Token)
-	if err != nil {
-		return m, err
-	}
 	}
 	return m, nil
 }
 
-// MailPause is an address that the mail server rejected permanently.
-type MailPause struct {
-	AddressMAC []byte    `gorm:"primaryKey;column:address_mac"`
-	CreatedAt  time.Time `gorm:"serializer:millis;autoCreateTime:false"`
-	case dead:
-		m.Refusal = "its link or code was replaced, used or ended"
-	Until      time.Time `gorm:"serializer:millis"`
-}
-
-// addressMAC identifies an address without disclosing it, in any case.
-func (s *Store) addressMAC(address string) []byte {
-	return keyed.MAC(s.Vault.Key(mailPurpose), "address", strings.ToLower(address))
-}
-
-// mailPausedUntil returns when the pause of an address ends, or zero when there is none.
 // unsealMail returns the content of the email of a delivery.
 func (s *Store) unsealMail(d Delivery) (m Mail, err error) {
 	payload, err := keyed.Open(s.Vault.Key(mailPurpose), d.Sealed, d.mailContext())
@@ -250,6 +240,19 @@ func (s *Store) isLinkDead(ctx context.Context, hash []byte) (bool, error) {
 	return !usable, db.Wrap("check the link of an email", err)
 }
 
+// MailPause is an address that the mail server rejected permanently.
+type MailPause struct {
+	AddressMAC []byte    `gorm:"primaryKey;column:address_mac"`
+	CreatedAt  time.Time `gorm:"serializer:millis;autoCreateTime:false"`
+	Until      time.Time `gorm:"serializer:millis"`
+}
+
+// addressMAC identifies an address without disclosing it, in any case.
+func (s *Store) addressMAC(address string) []byte {
+	return keyed.MAC(s.Vault.Key(mailPurpose), "address", strings.ToLower(address))
+}
+
+// mailPausedUntil returns when the pause of an address ends, or zero when there is none.
 func (s *Store) mailPausedUntil(ctx context.Context, address string) (time.Time, error) {
 	p, err := db.Take[MailPause](ctx, s.Read, "address_mac = ? AND until > ?", s.addressMAC(address), db.Millis(s.Now()))
 	if errors.Is(err, ErrNotFound) {

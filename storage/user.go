@@ -209,6 +209,24 @@ func (s *Store) UpdateUserWithAttributes(
 	return u, db.Wrap("update user", err)
 }
 
+// SetLocale sets the locale of a user who has none, or one of those in replaces, and reports whether it did. It returns
+// ErrNotFound when there is no such user.
+func (s *Store) SetLocale(ctx context.Context, id, locale string, replaces []string) (set bool, err error) {
+	return set, db.Wrap("set the locale of a user", s.Tx(ctx, func(tx *Store) error {
+		u, err := tx.lockedUser(ctx, id)
+		current := u.Profile.Locale
+		set = err == nil && current != locale && (current == "" || slices.Contains(replaces, current))
+		if !set {
+			return err
+		}
+		u.Profile.Locale, u.UpdatedAt = locale, s.Now()
+		if err := db.Update(ctx, tx.Write, &u, []string{"profile", "updated_at"}, "id = ?", id); err != nil {
+			return err
+		}
+		return tx.Audit.Record(ctx, audit.Event{Type: audit.UserLanguageSet, UserID: id})
+	}))
+}
+
 // DisableUser refuses the user until EnableUser, and ends every session, grant and token of the user permanently by
 // incrementing the epoch. It returns ErrNotFound when there is no such user, and changes nothing when the user is
 // already disabled.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"gatehouse/cmd/gatehouse/server/servertest"
+	"gatehouse/identity"
 	"gatehouse/notify/mail/mailtest"
 	"gatehouse/storage"
 	"gatehouse/storage/storagetest"
@@ -90,24 +91,56 @@ func requestReset(t *testing.T, s *servertest.Server, username string) {
 	}
 }
 
-// TestNoticeArrives sends a notice through a mail server, and tests PE21 over HTTP: a link that is requested under the
-// name of another host leads to the issuer.
+// inviteInGerman invites a user in German, who creates the account greta in a browser without a language.
+func inviteInGerman(t *testing.T, s *servertest.Server, server *mailtest.Server) {
+	t.Helper()
+	_, _, err := s.Users.Invite(t.Context(), identity.NewInvitation{
+		Email: "greta@example.com", Lifetime: time.Hour, Mail: true, Language: "de",
+	})
+	storagetest.Must(t, err)
+	s.SendMails()
+	m, b := server.Wait("greta@example.com"), s.Browser()
+	_, link, _ := strings.Cut(m.Text, s.Issuer)
+	link, _, _ = strings.Cut(link, "\r\n")
+	form := b.Open(link).Fields()
+	form.Set("username", "greta")
+	form.Set("password", servertest.Password)
+	if p := b.Submit("/invite", form); p.Status != http.StatusOK || m.Subject != "Ihre Einladung zu Gatehouse" {
+		t.Fatalf("the account of the invitation %q: %d %s, want one", m.Subject, p.Status, p.Text())
+	}
+}
+
+// TestNoticeArrives sends a notice through a mail server, in the language of the user, and tests PE21 over HTTP: a link
+// that is requested under the name of another host leads to the issuer. Of two links only the newest one is sent.
 func TestNoticeArrives(t *testing.T) {
 	t.Parallel()
 	server := mailtest.Start(t)
-	s := servertest.Start(t, storagetest.URL(t, storage.SQLite), servertest.Options{Env: servertest.MailSettings(server)})
+	env := servertest.MailSettings(server)
+	env["GATEHOUSE_SIGN_UP"] = "invite"
+	s := servertest.Start(t, storagetest.URL(t, storage.SQLite), servertest.Options{Env: env})
 	s.User("alice")
+	inviteInGerman(t, s, server)
 	for range 2 {
-		b := s.Browser()
-		b.SignIn(b.Open("/login"), "alice")
+		for _, name := range []string{"alice", "greta"} {
+			b := s.Browser()
+			b.SignIn(b.Open("/login"), name)
+		}
 	}
 	s.SendMails()
+	if m := server.Wait("greta@example.com"); m.Subject != "Neue Anmeldung bei Ihrem Konto" ||
+		!strings.Contains(m.Text, s.Issuer+"/forgot\r\n") {
+		t.Errorf("the email is %q:\n%s\nwant the notice in German, with a link to reset the password", m.Subject, m.Text)
+	}
 	m := server.Wait("alice@example.com")
 	if m.Subject != "New sign-in to your account" || !strings.Contains(m.Text, s.Issuer+"/account/activity\r\n") {
 		t.Errorf("the email is %q:\n%s\nwant the notice with a link to the account", m.Subject, m.Text)
 	}
 	requestReset(t, s, "alice")
+	requestReset(t, s, "alice")
 	s.SendMails()
+	if n := len(server.Mails("alice@example.com")); n != 2 {
+		t.Errorf("%d emails arrived, want the notice and the newest link", n)
+	}
 	m = server.Wait("alice@example.com")
 	if m.Subject != "Reset your password" || !strings.Contains(m.Text, "\r\n"+s.Issuer+"/reset?token=") ||
 		strings.Contains(m.Text+m.HTML, "evil.example") {

@@ -164,11 +164,21 @@ func (s *Server) relatedOrigins(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// setLanguage serves POST /language, the list of languages on every page.
+// setLanguage serves POST /language, the list of languages on every page. The emails to a user who is signed in get the
+// language too, unless the profile has one that is not in the list.
 func (s *Server) setLanguage(w http.ResponseWriter, r *http.Request) error {
 	form, err := params.Form(r)
 	if err != nil {
 		return err
+	}
+	user, err := s.users.CurrentUser(r)
+	if err != nil {
+		return err
+	}
+	if tag, tags := form.Get("language"), s.pages.LanguageTags(); user != nil && slices.Contains(tags, tag) {
+		if err := s.users.SetLanguage(r.Context(), user, tag, tags...); err != nil {
+			return err
+		}
 	}
 	return s.pages.SetLanguage(w, form.Get("language"), form.Get("to"))
 }

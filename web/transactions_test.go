@@ -252,7 +252,7 @@ func pageRequests(t *testing.T, s, failing *servertest.Server) []routed {
 	submit("POST /oauth2/authorize", "/oauth2/authorize", b, form, false)
 	open("GET /oauth2/authorize/{id}", "/oauth2/authorize/"+consent.Get("request"), false)
 	open("GET /select", "/select?request="+consent.Get("request"), false)
-	submit("POST /language", "/language", b, url.Values{"language": {"de"}, "to": {"/account"}}, false)
+	submit("POST /language", "/language", b, url.Values{"language": {"de"}, "to": {"/account"}}, true)
 	submit("POST /select", "/select", b, url.Values{"request": {consent.Get("request")}}, false)
 	submit("POST /login", "/login", fresh, login, true)
 	open("GET /consent", "/consent?request="+consent.Get("request"), false)

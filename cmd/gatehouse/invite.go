@@ -27,7 +27,8 @@ func (p *program) inviteCreate() *cobra.Command {
 		Use: "create", Short: "Create an invitation",
 		Long: "Create an invitation. With --email and a mail server, the link is sent to that address and not printed, so\n" +
 			"that using it proves the address; --print-link prints it instead, and the user proves the address by a second\n" +
-			"email. Without --email the link is printed, and the user enters an address and proves it in the same way.",
+			"email. Without --email the link is printed, and the user enters an address and proves it in the same way. The\n" +
+			"pages of the invitation are in --language unless the user chooses another, which is then that of the account.",
 		Example: "  gatehouse invite create --email bob@example.com --group staff\n" +
 			"  gatehouse invite create --email bob@example.com --print-link --expires 24h",
 		Args: exactArgs(),
@@ -35,7 +36,7 @@ func (p *program) inviteCreate() *cobra.Command {
 	var n identity.NewInvitation
 	cmd.Flags().StringVar(&n.Email, "email", "", "the only email address that may use it")
 	cmd.Flags().StringArrayVar(&n.Groups, "group", nil, "group of the account (repeat for several)")
-	cmd.Flags().StringVar(&n.Language, "language", "", "language of the email, like en or de")
+	cmd.Flags().StringVar(&n.Language, "language", "", "language of the email and of the pages that the link opens, like en or de")
 	printLink := cmd.Flags().Bool("print-link", false,
 		"print the link instead of sending it; the user then proves the address by a second email")
 	expires := durationFlag(cmd, "expires", 7*24*time.Hour, "how long it is valid, like 72h or 7d")
@@ -64,6 +65,9 @@ func (p *program) inviteCreate() *cobra.Command {
 				p.notice("GATEHOUSE_SIGN_UP is off here; the invitation has no effect until the server runs with " +
 					"GATEHOUSE_SIGN_UP=invite")
 			}
+			if err := p.noticeOpenInvitations(ctx, s.Admin, i); err != nil {
+				return err
+			}
 			return p.printJSON(struct {
 				Link string `json:"link,omitempty"`
 				storage.Invitation
@@ -71,6 +75,30 @@ func (p *program) inviteCreate() *cobra.Command {
 		})
 	}
 	return cmd
+}
+
+// noticeOpenInvitations prints how many other invitations of the address of one can be used.
+func (p *program) noticeOpenInvitations(ctx context.Context, a *admin.Admin, i storage.Invitation) error {
+	if i.Email == "" {
+		return nil
+	}
+	all, err := a.Invitations(ctx)
+	others := 0
+	for _, other := range all {
+		if other.ID != i.ID && other.EmailKey == i.EmailKey && other.UsedAt == nil && other.ExpiresAt.After(i.CreatedAt) {
+			others++
+		}
+	}
+	switch {
+	case err != nil || others == 0:
+		return err
+	case others == 1:
+		p.notice(i.Email + " has another open invitation; revoke the one that is not needed: `gatehouse invite list`")
+	default:
+		p.notice(fmt.Sprintf("%s has %d other open invitations; revoke those that are not needed: `gatehouse invite list`",
+			i.Email, others))
+	}
+	return nil
 }
 
 func (p *program) inviteList() *cobra.Command {

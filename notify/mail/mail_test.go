@@ -238,7 +238,14 @@ func TestMailsAreInLanguageOfUser(t *testing.T) {
 	if got, err = r.Render(m, "id"); err != nil || strings.Contains(got.Text+got.HTML, "alice") {
 		t.Errorf("the email to an unverified address has the username, which its owner did not choose:\n%s", got.Text)
 	}
+	if got.Language != "en" {
+		t.Errorf("an email that was requested on a page in English is in %s", got.Language)
+	}
 	m.Kind = storage.MailNewDevice
+	if got, err = r.Render(m, "id"); err != nil || got.Language != "de" {
+		t.Errorf("a notice that an attacker caused on a page in English is in %s, %v, want de", got.Language, err)
+	}
+	m.User.Profile.Locale = ""
 	if got, err = r.Render(m, "id"); err != nil || got.Subject != "New sign-in to your account" {
 		t.Errorf("Render in English = %q, %v, want the English subject", got.Subject, err)
 	}

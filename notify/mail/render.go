@@ -188,14 +188,19 @@ func (r *Renderer) checkKind(name string, l *message.Language, change string) er
 	return nil
 }
 
-// Render renders an email in its language or that of the user. id is the left part of its Message-ID.
+// Render renders an email in its language, which is that of the page on which it was requested, or that of the user. For
+// a notice, that of the user is first, because another may have caused it. id is the left part of its Message-ID.
 func (r *Renderer) Render(m storage.OpenedMail, id string) (Message, error) {
 	k, ok := kinds[m.Kind]
 	if !ok {
 		return Message{}, fmt.Errorf("unknown kind of email: %q", m.Kind)
 	}
 	o := r.options
-	l := o.Catalogue.Match(m.Language, m.User.Profile.Locale)
+	languages := []string{m.Language, m.User.Profile.Locale}
+	if storage.IsNotice(m.Kind) {
+		slices.Reverse(languages)
+	}
+	l := o.Catalogue.Match(languages...)
 	view := layout{
 		Language: l, Brand: o.Brand, Host: o.Issuer.Host, Accent: htmltemplate.CSS(o.Accent), //nolint:gosec // a color
 		SupportURL: o.SupportURL, ImprintURL: o.ImprintURL, PrivacyURL: o.PrivacyURL,
@@ -267,16 +272,16 @@ func (r *Renderer) fill(view *layout, m storage.OpenedMail, k kind, zone *time.L
 	if view.Link, err = r.link(cmp.Or(m.Values[storage.MailLink], k.path)); err != nil {
 		return err
 	}
-	view.Button, err = text(l, prefix+"button")
-	return err
-}
-
-// link returns the URL of a path below the issuer. It is the only host that emails link to.
 	if k.reset {
 		if view.Reset, err = r.link("/forgot"); err != nil {
 			return err
 		}
 	}
+	view.Button, err = text(l, prefix+"button")
+	return err
+}
+
+// link returns the URL of a path below the issuer. It is the only host that emails link to.
 func (r *Renderer) link(path string) (string, error) {
 	if _, err := url.ParseRequestURI(path); err != nil || !strings.HasPrefix(path, "/") || strings.HasPrefix(path, "//") {
 		// The path may be a secret.

@@ -30,6 +30,7 @@ var (
 	UserImported             = newType("user.imported")
 	UserMigrated             = newType("user.migrated")
 	UserUpdated              = newType("user.updated")
+	UserLanguageSet          = newType("user.language_set")
 	UserDisabled             = newType("user.disabled")
 	UserEnabled              = newType("user.enabled")
 	UserDeleted              = newType("user.deleted")

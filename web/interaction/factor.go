@@ -53,10 +53,16 @@ func redirectToFactor(pending, request, to string) error {
 	return page.RedirectTo(factorPath + "?" + query.Encode())
 }
 
-// afterSignIn continues with the request of a complete sign-in, or with the account pages.
+// afterSignIn continues with the request of a complete sign-in, or with the account pages. A user without a language
+// gets that of the browser, so that emails have it too.
 func (p *Pages) afterSignIn(
 	w http.ResponseWriter, r *http.Request, signedIn *identity.SignedInUser, a *oauth.AuthorizationRequest, to string,
 ) error {
+	if tag := p.pages.BrowserLanguage(r); tag != "" && signedIn.User.Profile.Locale == "" {
+		if err := p.users.SetLanguage(r.Context(), signedIn, tag); err != nil {
+			return err
+		}
+	}
 	if a == nil {
 		return page.RedirectTo(page.AccountPath(to))
 	}

@@ -22,19 +22,41 @@ func (p *Renderer) Language(r *http.Request) *message.Language {
 	if l := p.catalogue.Language(event.Language); l != nil {
 		return l
 	}
-	chosen := ""
-	if found := r.CookiesNamed(p.cookieName()); len(found) == 1 {
-		chosen = found[0].Value
-	}
-	l := p.catalogue.Match(chosen, event.UserLocale, event.UILocales, r.Header.Get("Accept-Language"))
+	l := p.catalogue.Match(p.chosenLanguage(r), event.UserLocale, event.UILocales, r.Header.Get("Accept-Language"))
 	event.Language = l.Tag
 	return l
+}
+
+// chosenLanguage returns the language that the user chose in this browser, or "".
+func (p *Renderer) chosenLanguage(r *http.Request) string {
+	if found := r.CookiesNamed(p.cookieName()); len(found) == 1 {
+		return found[0].Value
+	}
+	return ""
+}
+
+// BrowserLanguage returns the tag of the language that the user chose in this browser or that the browser requests, or
+// "" when the pages are in neither. A client, and a link with its ui_locales, has no influence.
+func (p *Renderer) BrowserLanguage(r *http.Request) string {
+	if l := p.catalogue.Find(p.chosenLanguage(r), r.Header.Get("Accept-Language")); l != nil {
+		return l.Tag
+	}
+	return ""
+}
+
+// LanguageTags returns the tags of Languages.
+func (p *Renderer) LanguageTags() []string {
+	var tags []string
+	for _, l := range p.Languages() {
+		tags = append(tags, l.Tag)
+	}
+	return tags
 }
 
 // Languages returns the languages of the pages.
 func (p *Renderer) Languages() []*message.Language { return p.catalogue.Languages() }
 
-// SetUILocales makes the ui_locales of a client a preference of the request.
+// SetUILocales makes the ui_locales of a client, or the language of an invitation, a preference of the request.
 func SetUILocales(r *http.Request, locales string) {
 	event := reqevent.FromContext(r.Context())
 	if event.UILocales != locales {

@@ -148,6 +148,13 @@ func TestUserChoosesLanguage(t *testing.T) {
 		if got := p.Language(r).Tag; got != test.want {
 			t.Errorf("the language with %+v is %s", test, got)
 		}
+		want := test.cookie
+		if want != "en" {
+			want = test.browser // neither the user's profile, which may be another user's, nor the client decides
+		}
+		if got := p.BrowserLanguage(r); got != want {
+			t.Errorf("the language of the browser with %+v is %q, want %q", test, got, want)
+		}
 	}
 }
 

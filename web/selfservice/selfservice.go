@@ -147,8 +147,17 @@ func (p *Pages) readLink(r *http.Request) (string, identity.Link, error) {
 		return "", identity.Link{}, err
 	}
 	token := query.Get("token")
-	found, err := p.users.Link(r.Context(), token)
+	found, err := p.link(r, token)
 	return token, found, err
+}
+
+// link returns what the link with a token is for, and makes the language of an invitation a preference of the request.
+func (p *Pages) link(r *http.Request, token string) (identity.Link, error) {
+	found, err := p.users.Link(r.Context(), token)
+	if err == nil && found.Language != "" {
+		page.SetUILocales(r, found.Language)
+	}
+	return found, err
 }
 
 // render writes a page, or that of a problem: a link that cannot be used, and a server that sends no email, have the

@@ -111,7 +111,7 @@ func (p *Pages) AcceptInvitation(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	found, err := p.users.Link(r.Context(), form.Get("token"))
+	found, err := p.link(r, form.Get("token"))
 	switch {
 	case err == nil && found.Purpose != identity.LinkInvitation:
 		return p.render(w, r, view{}, identity.ErrLinkRefused)
@@ -161,7 +161,7 @@ func (p *Pages) createAccount(
 	token := form.Get("token")
 	n := identity.NewAccount{
 		Username: form.Get("username"), Name: form.Get("name"), Password: form.Get("password"),
-		AcceptsTerms: form.Get("terms") != "",
+		AcceptsTerms: form.Get("terms") != "", Language: p.pages.Language(r).Tag,
 	}
 	if _, err := p.users.CompleteSignUp(r.Context(), token, n); err != nil {
 		return p.render(w, r, p.accountView(w, r, path, token, found, n), err)
