@@ -87,8 +87,8 @@ func (u *Users) openTOTPSetup(user storage.User, token string) (totp.Key, time.T
 }
 
 // ConfirmTOTP makes the TOTP authenticator of a TOTPSetup a factor of the user, in place of another, when the user
-// entered a code of it. A recent session then has both factors, as raise describes. It returns new recovery codes, which
-// replace the earlier ones; or ErrIncorrectCode, or ErrExpired also when the session of the user has ended.
+// entered a code of it. A recent session then has both factors, as raise describes. It returns new recovery codes,
+// which replace the earlier ones; or ErrIncorrectCode, or ErrExpired also when the session of the user has ended.
 func (u *Users) ConfirmTOTP(
 	w http.ResponseWriter, r *http.Request, user *SignedInUser, token, code string,
 ) (codes []string, err error) {

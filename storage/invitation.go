@@ -16,7 +16,7 @@ type Invitation struct {
 	Email     string     `json:"email,omitempty"` // the only address that may use it; empty: any
 	EmailKey  string     `json:"-"`
 	Groups    Strings    `json:"groups,omitempty"`
-	Mailed    bool       `json:"mailed"`             // only an email to Email has the link, so that using it proves the address
+	Mailed    bool       `json:"mailed"`             // only an email to Email has the link: using it proves the address
 	Language  string     `json:"language,omitempty"` // BCP 47, of the email and of the pages that the link opens
 	CreatedAt time.Time  `json:"created_at" gorm:"serializer:millis;autoCreateTime:false"`
 	ExpiresAt time.Time  `json:"expires_at" gorm:"serializer:millis"`

@@ -183,7 +183,7 @@ func (s *Store) OpenMail(ctx context.Context, d Delivery) (m OpenedMail, err err
 			return m, err
 		}
 	}
-	dead, err := s.isLinkDead(ctx, m.Token)
+	ended, err := s.hasLinkEnded(ctx, m.Token)
 	if err != nil {
 		return m, err
 	}
@@ -195,7 +195,7 @@ func (s *Store) OpenMail(ctx context.Context, d Delivery) (m OpenedMail, err err
 		m.Refusal = "it has expired"
 	case inactive && !mailKinds[m.Kind]:
 		m.Refusal = "the user is disabled or deleted"
-	case dead:
+	case ended:
 		m.Refusal = "its link or code was replaced, used or ended"
 	case until.IsZero():
 	case !mailKinds[m.Kind] || s.isNoticeOver(d):
@@ -228,15 +228,16 @@ func (s *Store) MailRecipient(d Delivery) string {
 	return strings.ToLower(m.To)
 }
 
-// isLinkDead reports whether the token or code with a hash can no longer be used. Expired ones are refused before.
-func (s *Store) isLinkDead(ctx context.Context, hash []byte) (bool, error) {
+// hasLinkEnded reports whether the token or code with a hash can no longer be used. Expired ones are refused before.
+func (s *Store) hasLinkEnded(ctx context.Context, hash []byte) (bool, error) {
 	if len(hash) == 0 {
 		return false, nil
 	}
 	now, usable := db.Millis(s.Now()), false
 	const row = " WHERE hash = ? AND used_at IS NULL AND expires_at > ?)"
 	err := db.QueryRow(ctx, s.Read, []any{&usable}, "SELECT EXISTS (SELECT 1 FROM email_tokens WHERE "+emailTokenUsable+
-		") OR EXISTS (SELECT 1 FROM sign_ups"+row+" OR EXISTS (SELECT 1 FROM invitations"+row, hash, now, hash, now, hash, now)
+		") OR EXISTS (SELECT 1 FROM sign_ups"+row+" OR EXISTS (SELECT 1 FROM invitations"+row,
+		hash, now, hash, now, hash, now)
 	return !usable, db.Wrap("check the link of an email", err)
 }
 

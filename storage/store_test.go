@@ -239,7 +239,6 @@ func TestChangesRecordTheirEvent(t *testing.T) {
 			{audit.ClientEnabled, func() error { return f.EnableClient(ctx, id) }},
 			{audit.ClientDeleted, func() error { return f.DeleteClient(ctx, id) }},
 			{audit.UserUpdated, func() error { _, err := f.UpdateUser(ctx, user, unchanged[storage.User]); return err }},
-			{audit.UserLanguageSet, func() error { _, err := f.SetLocale(ctx, user, "de", nil); return err }},
 			{audit.UserPasswordSet, func() error { return f.SetPassword(ctx, user, "hash") }},
 			{audit.UserTokensRevoked, func() error { return f.RevokeUserTokens(ctx, user) }},
 			{audit.UserDisabled, func() error { return f.DisableUser(ctx, user) }},

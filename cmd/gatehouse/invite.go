@@ -36,7 +36,8 @@ func (p *program) inviteCreate() *cobra.Command {
 	var n identity.NewInvitation
 	cmd.Flags().StringVar(&n.Email, "email", "", "the only email address that may use it")
 	cmd.Flags().StringArrayVar(&n.Groups, "group", nil, "group of the account (repeat for several)")
-	cmd.Flags().StringVar(&n.Language, "language", "", "language of the email and of the pages that the link opens, like en or de")
+	cmd.Flags().StringVar(&n.Language, "language", "",
+		"language of the email and of the pages that the link opens, like en or de")
 	printLink := cmd.Flags().Bool("print-link", false,
 		"print the link instead of sending it; the user then proves the address by a second email")
 	expires := durationFlag(cmd, "expires", 7*24*time.Hour, "how long it is valid, like 72h or 7d")

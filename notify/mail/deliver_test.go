@@ -163,8 +163,8 @@ func TestNoticesWaitForPausedAddress(t *testing.T) {
 	})
 }
 
-// TestEmailsOfRecipientKeepTheirOrder tests that the emails to one address arrive in the order in which they were queued,
-// also those that were requested together, and that they do not delay those to others.
+// TestEmailsOfRecipientKeepTheirOrder tests that the emails to one address are sent in the order in which they were
+// queued, also those that were queued together, and that they do not delay those to others.
 func TestEmailsOfRecipientKeepTheirOrder(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
@@ -174,7 +174,7 @@ func TestEmailsOfRecipientKeepTheirOrder(t *testing.T) {
 		storagetest.Must(t, err)
 		var mu sync.Mutex
 		sent, other := map[string][]string{}, make(chan struct{})
-		p.Kinds[storage.MailDelivery] = mail.ToUser(p.Store, r, func(_ context.Context, m mail.Message) (mail.Report, error) {
+		send := func(_ context.Context, m mail.Message) (mail.Report, error) {
 			if m.To == "a@example.com" {
 				<-other // a slow server: the emails to the other recipient are sent nevertheless
 			}
@@ -185,12 +185,14 @@ func TestEmailsOfRecipientKeepTheirOrder(t *testing.T) {
 				close(other)
 			}
 			return mail.Report{}, nil
-		})
+		}
+		p.Kinds[storage.MailDelivery] = mail.ToUser(p.Store, r, send)
 		const each = 8
 		for i := range each {
 			for _, to := range []string{"a@example.com", "B@example.com", "b@example.com"} {
 				storagetest.Must(t, p.Store.QueueMail(t.Context(), storage.Mail{
-					Kind: storage.MailSignInCode, To: to, Values: map[string]string{storage.MailCode: fmt.Sprint("code ", i, ".")},
+					Kind: storage.MailSignInCode, To: to,
+					Values: map[string]string{storage.MailCode: fmt.Sprint("code ", i, ".")},
 				}))
 			}
 		}

@@ -287,7 +287,8 @@ func TestNoticesHelpUsersWhoCannotSignIn(t *testing.T) {
 	}
 	m := opened(storage.MailDeletionScheduled, "de", map[string]string{storage.MailValueDate: "2026-12-07T11:30:00Z"})
 	got, err := renderer(t).Render(m, "id")
-	if want := "werden gelöscht, und zwar am 7. Dezember 2026, 11:30 UTC."; err != nil || !strings.Contains(got.Text, want) {
+	want := "werden gelöscht, und zwar am 7. Dezember 2026, 11:30 UTC."
+	if err != nil || !strings.Contains(got.Text, want) {
 		t.Errorf("the email about the deletion has not %q, %v:\n%s", want, err, got.Text)
 	}
 }

@@ -188,8 +188,8 @@ func (r *Renderer) checkKind(name string, l *message.Language, change string) er
 	return nil
 }
 
-// Render renders an email in its language, which is that of the page on which it was requested, or that of the user. For
-// a notice, that of the user is first, because another may have caused it. id is the left part of its Message-ID.
+// Render renders an email in its language, which is that of the page on which it was requested, or that of the user.
+// For a notice, that of the user is first, because another may have caused it. id is the left part of its Message-ID.
 func (r *Renderer) Render(m storage.OpenedMail, id string) (Message, error) {
 	k, ok := kinds[m.Kind]
 	if !ok {
