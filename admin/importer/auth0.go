@@ -50,8 +50,8 @@ func (im *Importer) auth0(ctx context.Context, files []string) error {
 		return err
 	}
 	return im.eachFile(files, p, func(in *input) error {
-		return eachObject(in, "users", func(entry int, a auth0User) error {
-			u := user{location: in.at("entry %d", entry), id: a.UserID, disabled: a.Blocked}
+		return eachObject(in, "users", func(entry int, a auth0User, invalid error) error {
+			u := user{location: in.at("entry %d", entry), invalid: invalid, id: a.UserID, disabled: a.Blocked}
 			if u.id == "" && a.ObjectID.OID != "" {
 				u.id = "auth0|" + a.ObjectID.OID
 			}
@@ -113,8 +113,8 @@ func (im *Importer) firebase(ctx context.Context, files []string) error {
 		return err
 	}
 	return im.eachFile(files, p, func(in *input) error {
-		return eachObject(in, "users", func(entry int, f firebaseUser) error {
-			u := user{location: in.at("entry %d", entry), id: f.LocalID, disabled: f.Disabled}
+		return eachObject(in, "users", func(entry int, f firebaseUser, invalid error) error {
+			u := user{location: in.at("entry %d", entry), invalid: invalid, id: f.LocalID, disabled: f.Disabled}
 			u.new.Username, u.new.Email, u.new.Name = f.Email, f.Email, f.DisplayName
 			if u.new.Username == "" {
 				u.new.Username = f.LocalID

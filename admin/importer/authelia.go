@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"path/filepath"
 	"slices"
 
 	"github.com/goccy/go-yaml"
@@ -18,7 +19,21 @@ const fixNoFactors = "the export of %s has no second factors: users who had one 
 
 // autheliaFile is users_database.yml.
 type autheliaFile struct {
-	Users map[string]autheliaUser `yaml:"users"`
+	Users map[string]autheliaEntry `yaml:"users"`
+}
+
+// autheliaEntry is a user, or why it cannot be decoded.
+type autheliaEntry struct {
+	user    autheliaUser
+	invalid error
+}
+
+// UnmarshalYAML implements yaml.InterfaceUnmarshaler. A value of the wrong type does not end the file.
+func (e *autheliaEntry) UnmarshalYAML(decode func(v any) error) error {
+	if err := decode(&e.user); err != nil {
+		e.invalid = recordErrorf("%s", yamlReason(err))
+	}
+	return nil
 }
 
 type autheliaUser struct {
@@ -86,10 +101,10 @@ func (im *Importer) authelia(ctx context.Context, files []string) error {
 			return err
 		}
 		for _, name := range slices.Sorted(maps.Keys(file.Users)) {
-			a := file.Users[name]
+			a := file.Users[name].user
 			u := user{
-				location: path + ": users." + name, id: subs[name], disabled: a.Disabled, groups: groupsNamed(a.Groups),
-				attributes: anyValues(a.Extra),
+				location: filepath.Base(path) + ": users", invalid: file.Users[name].invalid, id: subs[name],
+				disabled: a.Disabled, groups: groupsNamed(a.Groups), attributes: anyValues(a.Extra),
 			}
 			u.new.Username, u.new.Email, u.new.Name, u.new.Profile = name, a.Email, a.DisplayName, a.profile()
 			u.parseHash(a.Password)

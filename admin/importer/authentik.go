@@ -3,7 +3,6 @@ package importer
 import (
 	"context"
 	"encoding/json"
-	"errors"
 )
 
 // authentikRecord is a record of `ak dumpdata authentik_core.user authentik_core.group`, in the format of Django.
@@ -40,41 +39,58 @@ func (im *Importer) authentik(ctx context.Context, files []string) error {
 	im.report.fix(fixNoFactors, "authentik")
 	names := map[string]string{} // of groups by their ids
 	if err := im.eachFile(files, p, func(in *input) error {
-		return eachObject(in, "records", func(entry int, r authentikRecord) error {
-			var g authentikGroup
-			if id, ok := r.Key.(string); ok && r.Model == "authentik_core.group" {
-				if err := json.Unmarshal(r.Fields, &g); err != nil {
-					return errors.New(in.at("entry %d: %v", entry, err))
-				}
-				names[id] = g.Name
+		return eachObject(in, "records", func(entry int, r authentikRecord, _ error) error {
+			id, ok := r.Key.(string)
+			if !ok || r.Model != authentikGroupModel {
+				return nil
 			}
+			g, invalid := decodeFields[authentikGroup](r.Fields)
+			if invalid != nil {
+				im.report.Groups.Read++
+				im.report.Groups.Invalid++
+				im.report.problem(in.at("entry %d", entry), invalid.Error())
+				return nil
+			}
+			names[id] = g.Name
 			return nil
 		})
 	}); err != nil {
 		return err
 	}
 	return im.eachFile(files, p, func(in *input) error {
-		return eachObject(in, "records", func(entry int, r authentikRecord) error {
-			if r.Model != "authentik_core.user" {
+		return eachObject(in, "records", func(entry int, r authentikRecord, invalid error) error {
+			if invalid == nil && r.Model != "authentik_core.user" {
 				return nil
 			}
 			var a authentikUser
-			if err := json.Unmarshal(r.Fields, &a); err != nil {
-				return errors.New(in.at("entry %d: %v", entry, err))
+			if invalid == nil {
+				a, invalid = decodeFields[authentikUser](r.Fields)
 			}
-			return im.addAuthentik(ctx, a, names, in.at("entry %d", entry))
+			return im.addAuthentik(ctx, a, names, user{location: in.at("entry %d", entry), invalid: invalid})
 		})
 	})
 }
 
-func (im *Importer) addAuthentik(ctx context.Context, a authentikUser, names map[string]string, location string) error {
+// authentikGroupModel is the model of the records of groups.
+const authentikGroupModel = "authentik_core.group"
+
+// decodeFields decodes the fields of a record. It returns a *recordError for those of the wrong type.
+func decodeFields[T any](fields json.RawMessage) (v T, invalid error) {
+	if len(fields) == 0 {
+		return v, recordErrorf("the record has no fields")
+	}
+	return v, typeError(json.Unmarshal(fields, &v)) // the file has been parsed, so the syntax is valid
+}
+
+// addAuthentik adds a user, of which u has where it is and why it cannot be imported.
+func (im *Importer) addAuthentik(ctx context.Context, a authentikUser, names map[string]string, u user) error {
 	if a.Type == "service_account" || a.Type == "internal_service_account" {
 		im.report.Users.Read++
 		im.report.Users.Skipped++
 		im.report.lose("service account")
 		return nil
 	}
-	u := user{location: location, id: a.UUID, disabled: !a.IsActive, attributes: anyValues(a.Attributes)}
+	u.id, u.disabled, u.attributes = a.UUID, !a.IsActive, anyValues(a.Attributes)
 	delete(u.attributes, "settings") // of authentik's own pages
 	u.new.Username, u.new.Email, u.new.Name = a.Username, a.Email, a.Name
 	if a.Password != "" && a.Password[0] != '!' { // Django's mark of an unusable password

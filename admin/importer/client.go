@@ -26,15 +26,18 @@ func (im *Importer) addClient(ctx context.Context, location string, c client.Imp
 		im.report.fix("client %s was not imported: none of its grant types is supported", c.ID)
 		return nil
 	}
-	m.RedirectURIs = im.withoutWildcards(c.ID, "redirect URI", m.RedirectURIs)
-	m.PostLogoutRedirectURIs = im.withoutWildcards(c.ID, "post-logout redirect URI", m.PostLogoutRedirectURIs)
+	var left, leftLogout client.List
+	m.RedirectURIs, left = withoutWildcards(m.RedirectURIs)
+	m.PostLogoutRedirectURIs, leftLogout = withoutWildcards(m.PostLogoutRedirectURIs)
 	if granttype.HasUsers(m.GrantTypes) && len(m.RedirectURIs) == 0 {
 		im.report.Clients.Invalid++
-		im.report.problem(location, "the client has no redirect URI without a wildcard; create it with exact ones")
+		reason := "it has no redirect URI"
+		if len(left) > 0 {
+			reason += " without a wildcard (" + strings.Join(left, ", ") + ")"
+		}
+		im.report.problem(location, reason+"; add exact ones to the export, or create the client with them "+
+			"(`gatehouse client create`)")
 		return nil
-	}
-	if c.NoSecret {
-		im.report.fix("client %s: the export has no secret: run `gatehouse client rotate-secret %[1]s`", c.ID)
 	}
 	err := im.options.Clients.Import(ctx, c, im.options.DryRun)
 	var e *protocol.Error
@@ -42,12 +45,17 @@ func (im *Importer) addClient(ctx context.Context, location string, c client.Imp
 	case err == nil:
 		im.report.Clients.Created++
 		im.clientIDs[c.ID] = true
+		im.fixWildcards(c.ID, "redirect URI", left)
+		im.fixWildcards(c.ID, "post-logout redirect URI", leftLogout)
+		if c.NoSecret {
+			im.report.fix("client %s: the export has no secret: run `gatehouse client rotate-secret %[1]s`", c.ID)
+		}
 	case errors.Is(err, storage.ErrConflict):
 		im.report.Clients.Unchanged++
 	case errors.Is(err, storage.ErrIDOfUser):
 		im.report.Clients.Conflicts++
 		im.report.problem(location, storage.ErrIDOfUser.Error())
-	case errors.As(err, &e) && e.Code == protocol.InvalidClientMetadata:
+	case errors.As(err, &e) && e.Code != protocol.ServerError:
 		im.report.Clients.Invalid++
 		im.report.problem(location, e.Description)
 	default:
@@ -56,15 +64,31 @@ func (im *Importer) addClient(ctx context.Context, location string, c client.Imp
 	return nil
 }
 
-func (im *Importer) withoutWildcards(id, what string, uris client.List) client.List {
-	return slices.DeleteFunc(slices.Clone(uris), func(uri string) bool {
+// invalidClient reports a client that cannot be decoded.
+func (im *Importer) invalidClient(location string, err error) {
+	im.report.Clients.Read++
+	im.report.Clients.Invalid++
+	im.report.problem(location, err.Error())
+}
+
+// withoutWildcards returns the URIs without a wildcard, and the others.
+func withoutWildcards(uris client.List) (exact, wildcards client.List) {
+	for _, uri := range uris {
 		if strings.Contains(uri, "*") {
-			im.report.fix("client %s: the %s %s has a wildcard: register each URI (`gatehouse client update %[1]s`)",
-				id, what, uri)
-			return true
+			wildcards = append(wildcards, uri)
+		} else {
+			exact = append(exact, uri)
 		}
-		return false
-	})
+	}
+	return exact, wildcards
+}
+
+// fixWildcards lists the URIs that an imported client does not have.
+func (im *Importer) fixWildcards(id, what string, uris client.List) {
+	for _, uri := range uris {
+		im.report.fix("client %s: the %s %s has a wildcard: register each URI (`gatehouse client update %[1]s`)", id, what,
+			uri)
+	}
 }
 
 // grantTypes returns the supported ones, and counts the others as lost. It returns nil for an empty list, for which the

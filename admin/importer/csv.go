@@ -1,6 +1,7 @@
 package importer
 
 import (
+	"cmp"
 	"context"
 	"encoding/csv"
 	"encoding/json"
@@ -10,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"gatehouse/display"
 	"gatehouse/storage"
@@ -34,8 +36,8 @@ var columns = append([]string{
 	columnDisabled,
 }, storage.ProfileClaims()...)
 
-// errClearPassword is returned for a file with passwords.
-var errClearPassword = errors.New("passwords in clear are not imported; hash them first, for example with bcrypt, " +
+// errClearPassword is returned for a file or record with passwords.
+var errClearPassword = recordErrorf("passwords in clear are not imported; hash them first, for example with bcrypt, " +
 	"and name the column or member password_hash")
 
 // csv imports a file whose first line has the names of the columns. Groups are separated by spaces or semicolons.
@@ -47,37 +49,62 @@ func (im *Importer) csv(ctx context.Context, files []string) error {
 	return im.eachFile(files, p, func(in *input) error {
 		in.skipBOM()
 		r := csv.NewReader(in)
-		r.ReuseRecord, r.TrimLeadingSpace = true, true
-		first, err := r.Read()
-		if err != nil {
-			return fmt.Errorf("%s: read the names of the columns: %w", in.name, err)
+		r.ReuseRecord, r.TrimLeadingSpace, r.FieldsPerRecord = true, true, -1
+		header, err := readHeader(r)
+		if errors.Is(err, io.EOF) {
+			return fmt.Errorf("%s is empty; its first line must have the names of the columns", in.name)
 		}
-		header := slices.Clone(first)
-		for i, name := range header {
-			header[i] = strings.ToLower(strings.TrimSpace(name))
-			if err := checkColumn(header[i]); err != nil {
-				return fmt.Errorf("%s:1: %w", in.name, err)
-			}
+		if err != nil {
+			return fmt.Errorf("%s:1: %w", in.name, err)
 		}
 		for {
 			in.bound.next(maxValue)
 			record, err := r.Read()
-			if errors.Is(err, io.EOF) {
+			parse := (*csv.ParseError)(nil)
+			switch {
+			case errors.Is(err, io.EOF):
 				return nil
+			case errors.Is(err, csv.ErrBareQuote) && errors.As(err, &parse):
+				// A value that does not begin with a quotation mark ends with its line, so the next line is a record.
+				u := user{location: in.name + ":" + strconv.Itoa(parse.StartLine)}
+				u.invalid = recordErrorf(`a value has a quotation mark: write the value in quotation marks, with "" for each ` +
+					"in it")
+				err = im.add(ctx, u)
+			case err != nil:
+				return fmt.Errorf("%s: %w", in.name, err) // csv names the line
+			default:
+				line, _ := r.FieldPos(0)
+				err = im.addCSV(ctx, header, record, in.name+":"+strconv.Itoa(line))
 			}
 			if err != nil {
-				return fmt.Errorf("%s: %w", in.name, err) // csv names the line
-			}
-			line, _ := r.FieldPos(0)
-			if err := im.addCSV(ctx, header, record, in.name+":"+strconv.Itoa(line)); err != nil {
 				return err
 			}
 		}
 	})
 }
 
-// checkColumn returns an error for a column that is not supported.
-func checkColumn(name string) error {
+// readHeader reads the names of the columns.
+func readHeader(r *csv.Reader) ([]string, error) {
+	first, err := r.Read()
+	if err != nil {
+		return nil, err
+	}
+	header := make([]string, len(first))
+	for i, name := range first {
+		name = strings.ToLower(strings.TrimSpace(name))
+		if err := checkColumn(name, len(first)); err != nil {
+			return nil, err
+		}
+		if slices.Contains(header, name) {
+			return nil, fmt.Errorf("the column %s is there twice", name)
+		}
+		header[i] = name
+	}
+	return header, nil
+}
+
+// checkColumn returns an error for a column of so many that is not supported.
+func checkColumn(name string, n int) error {
 	if name == "password" {
 		return errClearPassword
 	}
@@ -88,12 +115,20 @@ func checkColumn(name string) error {
 	if near := display.Nearest(name, columns); near != "" {
 		hint = "did you mean " + near + "?"
 	}
+	if !utf8.ValidString(name) || strings.Contains(name, "\x00") {
+		hint = "save the file as UTF-8"
+	} else if n == 1 && strings.ContainsAny(name, ";\t|") {
+		hint = "separate columns with commas"
+	}
 	return fmt.Errorf("the column %q is not supported; %s", name, hint)
 }
 
 func (im *Importer) addCSV(ctx context.Context, header, record []string, location string) error {
 	u := user{location: location, attributes: map[string][]string{}}
-	for i, value := range record {
+	if len(record) != len(header) {
+		u.invalid = recordErrorf("the number of columns is %d, and %d in the first line", len(record), len(header))
+	}
+	for i, value := range record[:min(len(record), len(header))] {
 		name := header[i]
 		if value = strings.TrimSpace(value); value == "" {
 			continue
@@ -126,7 +161,7 @@ func (im *Importer) addCSV(ctx context.Context, header, record []string, locatio
 			}
 		}
 		if invalid != nil {
-			return fmt.Errorf("%s: the column %s has the value %q, not true or false", location, name, value)
+			u.invalid = recordErrorf("the column %s has the value %q, not true or false", name, value)
 		}
 	}
 	return im.add(ctx, u)
@@ -156,25 +191,21 @@ func (im *Importer) jsonLines(ctx context.Context, files []string) error {
 		return err
 	}
 	return im.eachFile(files, p, func(in *input) error {
-		return eachObject(in, "users", func(entry int, j jsonUser) error {
-			location := in.at("entry %d", entry)
-			if len(j.Password) > 0 {
-				return fmt.Errorf("%s: %w", location, errClearPassword)
-			}
+		return eachObject(in, "users", func(entry int, j jsonUser, invalid error) error {
 			u := user{
-				location: location, id: j.Sub, disabled: j.Disabled, groups: groupsNamed(j.Groups),
-				attributes: anyValues(j.Attributes),
+				location: in.at("entry %d", entry), invalid: invalid, id: j.Sub, disabled: j.Disabled,
+				groups: groupsNamed(j.Groups), attributes: anyValues(j.Attributes),
+			}
+			if len(j.Password) > 0 && string(j.Password) != "null" {
+				u.invalid = errClearPassword
 			}
 			u.new.Username, u.new.Email, u.new.Name, u.new.Profile = j.Username, j.Email, j.Name, j.Profile
 			u.new.EmailVerified, u.new.PhoneVerified = j.EmailVerified, j.PhoneVerified
 			u.parseHash(j.Hash)
 			for resource, names := range j.Roles {
 				for _, name := range names {
-					r, err := im.role(ctx, resource, name, "")
-					if err != nil {
-						return fmt.Errorf("%s: %w", location, err)
-					}
-					u.roles = append(u.roles, r)
+					u.invalid = cmp.Or(u.invalid, im.checkRole(resource, name))
+					u.roles = append(u.roles, storage.Role{Resource: resource, Name: name})
 				}
 			}
 			return im.add(ctx, u)

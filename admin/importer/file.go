@@ -120,15 +120,12 @@ func (in *input) at(format string, args ...any) string {
 // jsonError returns an error of the decoder with the line in the file.
 func (in *input) jsonError(err error, offset int64) error {
 	var syntax *json.SyntaxError
-	var unmarshal *json.UnmarshalTypeError
 	var size *sizeError
 	switch {
 	case errors.As(err, &size):
 		return fmt.Errorf("%s:%d: %w", in.name, in.lineAt(offset), size)
 	case errors.As(err, &syntax):
 		return fmt.Errorf("%s:%d: the file is not valid JSON: %w", in.name, in.lineAt(offset), err)
-	case errors.As(err, &unmarshal):
-		return fmt.Errorf("%s:%d: %w", in.name, in.lineAt(offset), err)
 	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
 		return fmt.Errorf("%s: the file ends too early; it is not complete", in.name)
 	}
@@ -156,8 +153,9 @@ func (in *input) skipBOM() {
 }
 
 // eachObject calls fn with the objects of a file, one after the other: those of an array, of the array that is the
-// member key of an object, or one object after the other.
-func eachObject[T any](in *input, key string, fn func(entry int, v T) error) error {
+// member key of an object, or one object after the other. invalid is why an object cannot be imported, and v is then
+// what could be decoded of it.
+func eachObject[T any](in *input, key string, fn func(entry int, v T, invalid error) error) error {
 	in.skipBOM()
 	start, err := in.Peek(1 << 10)
 	if err != nil && !errors.Is(err, io.EOF) {
@@ -182,14 +180,13 @@ func eachObject[T any](in *input, key string, fn func(entry int, v T) error) err
 }
 
 // decodeObjects calls fn with each object that the decoder has until the end of the array or file.
-func decodeObjects[T any](in *input, d *json.Decoder, fn func(entry int, v T) error) error {
+func decodeObjects[T any](in *input, d *json.Decoder, fn func(entry int, v T, invalid error) error) error {
 	for entry := 1; d.More(); entry++ {
-		in.bound.next(maxValue)
-		var v T
-		if err := d.Decode(&v); err != nil {
+		v, invalid, err := decodeRecord[T](in, d)
+		if err != nil {
 			return in.jsonError(err, d.InputOffset())
 		}
-		if err := fn(entry, v); err != nil {
+		if err := fn(entry, v, invalid); err != nil {
 			return err
 		}
 	}
@@ -198,4 +195,14 @@ func decodeObjects[T any](in *input, d *json.Decoder, fn func(entry int, v T) er
 		return in.jsonError(err, d.InputOffset())
 	}
 	return nil
+}
+
+// decodeRecord decodes a record. invalid is returned for one of the wrong type, after which the decoder can continue.
+func decodeRecord[T any](in *input, d *json.Decoder) (v T, invalid, err error) {
+	in.bound.next(maxValue)
+	err = d.Decode(&v)
+	if invalid = typeError(err); invalid != nil {
+		return v, invalid, nil
+	}
+	return v, nil, err
 }

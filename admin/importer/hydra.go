@@ -67,11 +67,16 @@ func (im *Importer) hydra(ctx context.Context, files []string) error {
 		return err
 	}
 	return im.eachFile(files, p, func(in *input) error {
-		return eachObject(in, "items", func(entry int, h hydraClient) error {
+		return eachObject(in, "items", func(entry int, h hydraClient, invalid error) error {
 			if h.ClientID == "" {
 				h.ClientID = h.RowID
 			}
-			return im.addClient(ctx, in.at("entry %d (%s)", entry, h.ClientID), im.fromHydra(h))
+			location := in.at("entry %d (%s)", entry, h.ClientID)
+			if invalid != nil {
+				im.invalidClient(location, invalid)
+				return nil
+			}
+			return im.addClient(ctx, location, im.fromHydra(h))
 		})
 	})
 }

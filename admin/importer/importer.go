@@ -5,7 +5,9 @@
 package importer
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"hash/maphash"
 	"io"
@@ -71,7 +73,7 @@ type Importer struct {
 	origins    map[string]sourceGroup // what a group is in the other system, by its name here in lower case
 	joined     []string               // groups that existed before
 	resources  map[string]storage.Resource
-	roles      map[storage.Role]bool // all, with whether the report has counted it; nil until they are read
+	roles      map[storage.Role]roleState
 
 	batch  []storage.ImportedUser
 	queued []queued // for each user of the batch
@@ -86,6 +88,8 @@ type Importer struct {
 type queued struct {
 	location string
 	fix      string // what the operator should do if the user is created; empty for nothing
+	groups   []sourceGroup
+	roles    []storage.Role
 }
 
 // New returns an Importer.
@@ -132,47 +136,82 @@ func (im *Importer) Run(ctx context.Context, format string, files ...string) (*R
 	for _, g := range groups {
 		im.groupKeys[g.NameKey] = g.Name
 	}
-	if err := run(im, ctx, files); err != nil {
+	if err := im.readRoles(ctx); err != nil {
 		return im.report, err
 	}
-	if err := im.flush(ctx); err != nil {
-		return im.report, err
+	err = run(im, ctx, files)
+	if stopped := ctx.Err(); stopped != nil {
+		err = cmp.Or(err, stopped)
+	} else { // after an error in a file, what was read before is stored, as the report counts it
+		err = errors.Join(err, im.flush(ctx))
 	}
 	im.listJoined()
 	im.report.Source = im.options.Source
-	return im.report, im.report.err
+	return im.report, cmp.Or(err, im.report.err)
 }
 
 // flush stores the batch.
 func (im *Importer) flush(ctx context.Context) error {
-	if len(im.batch) == 0 {
+	batch, queue := im.batch, im.queued
+	im.batch, im.queued = im.batch[:0], im.queued[:0]
+	if len(batch) == 0 {
 		return ctx.Err()
 	}
-	results, err := im.store.ImportUsers(ctx, im.options.Source, im.batch, im.options.DryRun)
+	results, err := im.storeBatch(ctx, batch, queue)
 	if err != nil {
 		return err
 	}
 	for i, result := range results {
-		u := &im.batch[i]
-		if im.options.DryRun && result == storage.ImportCreated {
-			result = im.checkSeen(u)
-		}
 		switch result {
 		case storage.ImportCreated:
 			im.report.Users.Created++
-			im.countFactors(u)
-			if fix := im.queued[i].fix; fix != "" {
+			im.countFactors(&batch[i])
+			if fix := queue[i].fix; fix != "" {
 				im.report.fix("%s", fix)
 			}
 		case storage.ImportUnchanged:
 			im.report.Users.Unchanged++
 		default:
 			im.report.Users.Conflicts++
-			im.report.problem(im.queued[i].location, string(result))
+			im.report.problem(queue[i].location, string(result))
 		}
 	}
-	im.batch, im.queued = im.batch[:0], im.queued[:0]
 	return nil
+}
+
+// storeBatch stores users with their groups and roles, and returns the results. New groups and roles are created only
+// if a user who has them is: before that, a dry run finds those who are not.
+func (im *Importer) storeBatch(
+	ctx context.Context, batch []storage.ImportedUser, queue []queued,
+) (results []storage.ImportResult, err error) {
+	results = slices.Repeat([]storage.ImportResult{storage.ImportCreated}, len(batch))
+	if im.options.DryRun || slices.ContainsFunc(queue, im.hasNewMemberships) {
+		if results, err = im.store.ImportUsers(ctx, im.options.Source, batch, true); err != nil {
+			return nil, err
+		}
+	}
+	var create []storage.ImportedUser
+	var indexes []int // of the users in results
+	for i := range batch {
+		u := &batch[i]
+		if im.options.DryRun && results[i] == storage.ImportCreated {
+			results[i] = im.checkSeen(u)
+		}
+		if results[i] == storage.ImportCreated {
+			if u.Groups, u.Roles, err = im.memberships(ctx, queue[i]); err != nil {
+				return nil, err
+			}
+			create, indexes = append(create, *u), append(indexes, i)
+		}
+	}
+	if im.options.DryRun || len(create) == 0 {
+		return results, nil
+	}
+	stored, err := im.store.ImportUsers(ctx, im.options.Source, create, false)
+	for i, result := range stored {
+		results[indexes[i]] = result
+	}
+	return results, err
 }
 
 // checkSeen returns the result for a user of a dry run, given those of earlier batches. It stores hashes of 64 bits
@@ -204,7 +243,7 @@ func (im *Importer) checkSeen(u *storage.ImportedUser) storage.ImportResult {
 
 // countFactors counts the ways in which a created user can authenticate.
 func (im *Importer) countFactors(u *storage.ImportedUser) {
-	kind := "none"
+	kind := NoPassword
 	if u.Password != nil {
 		kind = u.Password.Kind
 	}

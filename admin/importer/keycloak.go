@@ -20,9 +20,9 @@ var errNoUsers = errors.New("the files have no users: by default Keycloak export
 type keycloakRealm struct {
 	name       string
 	users      int64
-	groups     []keycloakGroup
+	groups     records[keycloakGroup]
 	roles      keycloakRoles
-	clients    []keycloakClient
+	clients    records[keycloakClient]
 	composites map[roleRef]composites
 	groupRoles map[string][]roleRef // of a group and its parents, by path
 	rpIDs      keycloakRPIDs
@@ -68,7 +68,7 @@ type keycloakSecret struct {
 // roles must exist before users have them.
 func (im *Importer) keycloak(ctx context.Context, files []string) error {
 	p, err := im.newProgress(files, 2)
-	if err != nil {
+	if err := errors.Join(err, im.checkResources()); err != nil {
 		return err
 	}
 	realm := &keycloakRealm{}
@@ -84,10 +84,11 @@ func (im *Importer) keycloak(ctx context.Context, files []string) error {
 		im.options.Source += ":" + realm.name
 	}
 	realm.index()
+	im.reportInvalid(realm)
 	if err := im.keycloakGroups(ctx, realm); err != nil {
 		return err
 	}
-	if err := im.keycloakClients(ctx, realm.clients); err != nil {
+	if err := im.keycloakClients(ctx, realm.clients.valid); err != nil {
 		return err
 	}
 	return im.eachFile(files, p, func(in *input) error {
@@ -95,8 +96,8 @@ func (im *Importer) keycloak(ctx context.Context, files []string) error {
 			if key != "users" {
 				return in.skipValue(d)
 			}
-			return eachElement(in, d, func(entry int, k keycloakUser) error {
-				return im.addKeycloak(ctx, realm, k, in.at("user %d", entry))
+			return eachElement(in, d, func(entry int, k keycloakUser, invalid error) error {
+				return im.addKeycloak(ctx, realm, k, user{location: in.at("user %d", entry), invalid: invalid})
 			})
 		})
 	})
@@ -115,6 +116,9 @@ func (in *input) eachMember(fn func(key string, d *json.Decoder) error) error {
 		if key, err = d.Token(); err == nil {
 			in.bound.next(maxList)
 			err = fn(key.(string), d)
+			if invalid := typeError(err); invalid != nil {
+				err = fmt.Errorf("%s:%d: the member %s: %w", in.name, in.lineAt(d.InputOffset()), key, invalid)
+			}
 		}
 	}
 	if err == nil {
@@ -143,8 +147,8 @@ func (in *input) skipValue(d *json.Decoder) error {
 	}
 }
 
-// eachElement calls fn with each element of an array, or never for null.
-func eachElement[T any](in *input, d *json.Decoder, fn func(entry int, v T) error) error {
+// eachElement calls fn with each element of an array, or never for null. invalid is as for eachObject.
+func eachElement[T any](in *input, d *json.Decoder, fn func(entry int, v T, invalid error) error) error {
 	start, err := d.Token()
 	if err != nil || start == nil {
 		return err
@@ -153,12 +157,11 @@ func eachElement[T any](in *input, d *json.Decoder, fn func(entry int, v T) erro
 		return errors.New("a member that must be an array is none")
 	}
 	for entry := 1; d.More(); entry++ {
-		in.bound.next(maxValue)
-		var v T
-		if err := d.Decode(&v); err != nil {
+		v, invalid, err := decodeRecord[T](in, d)
+		if err != nil {
 			return err
 		}
-		if err := fn(entry, v); err != nil {
+		if err := fn(entry, v, invalid); err != nil {
 			return err
 		}
 	}
@@ -180,7 +183,7 @@ func (k *keycloakRealm) read(in *input, key string, d *json.Decoder) error {
 		k.name = name
 		return nil
 	case "users":
-		return eachElement(in, d, func(int, json.RawMessage) error {
+		return eachElement(in, d, func(int, json.RawMessage, error) error {
 			k.users++
 			return nil
 		})
@@ -207,13 +210,14 @@ var keycloakClaims = map[string]string{
 	"country": "country",
 }
 
-func (im *Importer) addKeycloak(ctx context.Context, realm *keycloakRealm, k keycloakUser, location string) error {
+// addKeycloak adds a user, of which u has where it is and why it cannot be imported.
+func (im *Importer) addKeycloak(ctx context.Context, realm *keycloakRealm, k keycloakUser, u user) error {
 	if k.ServiceAccount != "" {
 		im.report.Users.Read++
 		im.report.Users.Skipped++
 		return nil
 	}
-	u := user{location: location, id: k.ID, disabled: k.Enabled != nil && !*k.Enabled, attributes: map[string][]string{}}
+	u.id, u.disabled, u.attributes = k.ID, k.Enabled != nil && !*k.Enabled, map[string][]string{}
 	u.new.Username, u.new.Email, u.new.EmailVerified = k.Username, k.Email, k.EmailVerified
 	u.new.Name = strings.TrimSpace(k.FirstName + " " + k.LastName)
 	u.new.Profile.GivenName, u.new.Profile.FamilyName = k.FirstName, k.LastName
@@ -233,10 +237,7 @@ func (im *Importer) addKeycloak(ctx context.Context, realm *keycloakRealm, k key
 	for _, c := range k.Credentials {
 		im.addCredential(realm, &u, c)
 	}
-	var err error
-	if u.groups, u.roles, err = im.keycloakMemberships(ctx, realm, k); err != nil {
-		return err
-	}
+	u.groups, u.roles = im.keycloakMemberships(realm, k)
 	return im.add(ctx, u)
 }
 

@@ -2,6 +2,7 @@ package importer
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -13,8 +14,8 @@ import (
 type roleRef struct{ client, name string }
 
 type keycloakRoles struct {
-	Realm  []keycloakRole            `json:"realm"`
-	Client map[string][]keycloakRole `json:"client"`
+	Realm  records[keycloakRole]            `json:"realm"`
+	Client map[string]records[keycloakRole] `json:"client"`
 }
 
 type keycloakRole struct {
@@ -62,11 +63,11 @@ func refs(realm []string, clients map[string][]string) (out []roleRef) {
 // index prepares the lookup of composite roles and of the roles of groups.
 func (k *keycloakRealm) index() {
 	k.composites, k.groupRoles = map[roleRef]composites{}, map[string][]roleRef{}
-	for _, r := range k.roles.Realm {
+	for _, r := range k.roles.Realm.valid {
 		k.composites[roleRef{"", r.Name}] = r.Composites
 	}
 	for client, roles := range k.roles.Client {
-		for _, r := range roles {
+		for _, r := range roles.valid {
 			k.composites[roleRef{client, r.Name}] = r.Composites
 		}
 	}
@@ -81,7 +82,7 @@ func (k *keycloakRealm) index() {
 			walk(g.SubGroups, g.Path, k.groupRoles[g.Path])
 		}
 	}
-	walk(k.groups, "", nil)
+	walk(k.groups.valid, "", nil)
 }
 
 // effective returns the roles with those that they include.
@@ -119,17 +120,50 @@ func (im *Importer) keycloakGroups(ctx context.Context, realm *keycloakRealm) er
 		}
 		return nil
 	}
-	if err := walk(realm.groups); err != nil {
+	if err := walk(realm.groups.valid); err != nil {
 		return err
 	}
-	for client, resource := range im.options.Resources {
-		for _, r := range realm.roles.Client[client] {
-			if _, err := im.role(ctx, resource, r.Name, r.Description); err != nil {
+	for _, client := range slices.Sorted(maps.Keys(im.options.Resources)) {
+		roles, ok := realm.roles.Client[client]
+		if !ok {
+			im.report.fix("--resource %s=%s: the files have no roles of this client", client, im.options.Resources[client])
+		}
+		for _, r := range roles.valid {
+			role := storage.Role{Resource: im.options.Resources[client], Name: r.Name, Description: r.Description}
+			if _, err := im.createRole(ctx, role); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
+}
+
+// reportInvalid reports the groups, roles and clients of a realm that cannot be imported.
+func (im *Importer) reportInvalid(realm *keycloakRealm) {
+	for _, g := range realm.groups.invalid {
+		im.report.Groups.Read++
+		im.report.Groups.Invalid++
+		im.report.problem(fmt.Sprintf("group %d (%s)", g.number, g.value.Name), g.err.Error()+
+			"; users do not get the roles of this group and those below it")
+	}
+	for _, r := range realm.roles.Realm.invalid {
+		im.reportInvalidRole("of the realm", r)
+	}
+	for _, client := range slices.Sorted(maps.Keys(realm.roles.Client)) {
+		for _, r := range realm.roles.Client[client].invalid {
+			im.reportInvalidRole("of the client "+client, r)
+		}
+	}
+	for _, c := range realm.clients.invalid {
+		im.invalidClient(fmt.Sprintf("client %d (%s)", c.number, c.value.ClientID), c.err)
+	}
+}
+
+func (im *Importer) reportInvalidRole(of string, r invalidRecord[keycloakRole]) {
+	im.report.Roles.Read++
+	im.report.Roles.Invalid++
+	im.report.problem(fmt.Sprintf("role %d (%s) %s", r.number, r.value.Name, of), r.err.Error()+
+		"; users do not get the roles that it includes")
 }
 
 // groupOfPath returns the name of a group here: its path without the first slash.
@@ -138,8 +172,8 @@ func groupOfPath(path string) string { return strings.TrimPrefix(path, "/") }
 // keycloakMemberships returns the groups and roles of a user. A role becomes a role of a resource if its client has
 // one, and otherwise a group, because only the members of a group are visible to every client.
 func (im *Importer) keycloakMemberships(
-	ctx context.Context, realm *keycloakRealm, k keycloakUser,
-) (groups []sourceGroup, roles []storage.Role, err error) {
+	realm *keycloakRealm, k keycloakUser,
+) (groups []sourceGroup, roles []storage.Role) {
 	direct := refs(k.RealmRoles, k.ClientRoles)
 	for _, path := range k.Groups {
 		groups = append(groups, sourceGroup{name: groupOfPath(path)})
@@ -155,14 +189,10 @@ func (im *Importer) keycloakMemberships(
 		case r.client == "":
 			groups = append(groups, sourceGroup{"role of the realm", im.options.RolePrefix + r.name})
 		case im.options.Resources[r.client] != "":
-			role, err := im.role(ctx, im.options.Resources[r.client], r.name, "")
-			if err != nil {
-				return nil, nil, err
-			}
-			roles = append(roles, role)
+			roles = append(roles, storage.Role{Resource: im.options.Resources[r.client], Name: r.name})
 		default:
 			groups = append(groups, sourceGroup{"role of the client " + r.client, r.client + ":" + r.name})
 		}
 	}
-	return groups, roles, nil
+	return groups, roles
 }

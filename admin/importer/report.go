@@ -24,7 +24,7 @@ type Report struct {
 	Source    string           `json:"source"`
 	DryRun    bool             `json:"dry_run"`
 	Users     Counts           `json:"users"`
-	Passwords map[string]int64 `json:"passwords"` // of created users by their kind, or none
+	Passwords map[string]int64 `json:"passwords"` // of created users by their kind, or NoPassword
 	Factors   map[string]int64 `json:"factors"`   // other than passwords of created users by their kind
 	Groups    Counts           `json:"groups"`
 	Roles     Counts           `json:"roles"`
@@ -48,6 +48,9 @@ const (
 	FactorSecurityKey = "security key"
 )
 
+// NoPassword is the kind of the password of users without one in a Report.
+const NoPassword = "none"
+
 // Counts are numbers of records.
 type Counts struct {
 	Read      int64 `json:"read"`
@@ -68,6 +71,11 @@ type Loss struct {
 type Problem struct {
 	Location string `json:"location"` // the file with the line or entry
 	Reason   string `json:"reason"`
+}
+
+// IsEmpty reports whether the import has found no records.
+func (r *Report) IsEmpty() bool {
+	return r.Users.Read+r.Groups.Read+r.Roles.Read+r.Clients.Read+r.ProblemCount == 0
 }
 
 func newReport(dryRun bool, all io.Writer) *Report {

@@ -1,6 +1,7 @@
 package importer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,13 +16,14 @@ import (
 // user is a user as a format has it.
 type user struct {
 	location   string // the file with the line or entry
+	invalid    error  // why the format does not accept it; nil if it does
 	id         string // the sub if it is a UUID, and the external id
 	new        identity.NewUser
 	disabled   bool
 	hash       passwordhash.Hash // nil for none
 	hashError  error             // why the password is not imported
 	groups     []sourceGroup
-	roles      []storage.Role // that exist
+	roles      []storage.Role // by their resources and names
 	attributes map[string][]string
 	totp       *storage.TOTPSecret // with the secret in clear; nil for none
 	passkeys   []storage.Passkey
@@ -31,11 +33,16 @@ type user struct {
 // add queues a user, after the checks that need no other users.
 func (im *Importer) add(ctx context.Context, u user) error {
 	im.report.Users.Read++
-	if u.id == "" {
-		u.id = u.new.Username
+	if u.new.Username != "" {
+		u.location += " (" + u.new.Username + ")"
 	}
-	u.location += " (" + u.new.Username + ")"
-	imported := storage.ImportedUser{ExternalID: u.id, Roles: u.roles}
+	if u.id == "" {
+		u.id = strings.TrimSpace(u.new.Username)
+	}
+	if err := cmp.Or(u.invalid, checkID(u.id)); err != nil {
+		return im.invalid(u, err)
+	}
+	imported := storage.ImportedUser{ExternalID: u.id}
 	if u.new.Email == "" && strings.Contains(u.new.Username, "@") {
 		u.new.Email = u.new.Username
 	}
@@ -65,14 +72,11 @@ func (im *Importer) add(ctx context.Context, u user) error {
 	}
 	imported.User, imported.TOTP, imported.Passkeys = record, u.totp, u.passkeys
 	imported.Password = im.password(u)
-	q := queued{location: u.location}
+	q := queued{location: u.location, groups: u.groups, roles: u.roles}
 	if imported.Password != nil && u.lostFactor && !u.hasSecondFactor() {
 		q.fix = im.withoutFactor(&imported)
 	}
 	imported.Attributes = im.encodeAttributes(u)
-	if imported.Groups, err = im.groupsOf(ctx, u.groups); err != nil {
-		return err
-	}
 	im.batch, im.queued = append(im.batch, imported), append(im.queued, q)
 	if len(im.batch) >= batchSize {
 		return im.flush(ctx)
@@ -98,14 +102,15 @@ func (im *Importer) withoutFactor(u *storage.ImportedUser) string {
 
 // invalid reports a user that cannot be imported.
 func (im *Importer) invalid(u user, err error) error {
-	if !errors.As(err, new(*identity.InputError)) {
-		return err
-	}
-	im.report.Users.Invalid++
 	reason := err.Error()
-	if u.new.Email == "" {
+	switch {
+	case errors.As(err, new(*recordError)):
+	case !errors.As(err, new(*identity.InputError)):
+		return err
+	case u.new.Email == "":
 		reason = "the user has no email address; --missing-email-domain sets a placeholder"
 	}
+	im.report.Users.Invalid++
 	im.report.problem(u.location, reason)
 	return nil
 }
