@@ -228,6 +228,17 @@ func TestRiskySettingsCauseWarnings(t *testing.T) {
 			t.Errorf("Load of %v: warnings %q, error %v, want one warning with %q", x.env, warnings, err, x.want)
 		}
 	}
+	for _, x := range []struct {
+		signUp, smtp string
+		want         int
+	}{{"open", "", 1}, {"domains:a.example", "", 1}, {"invite", "", 0}, {"open", "smtp://mail.example.com", 0}} {
+		c, _, err := load(map[string]string{
+			"GATEHOUSE_SIGN_UP": x.signUp, "GATEHOUSE_SMTP_URL": x.smtp, "GATEHOUSE_MAIL_FROM": "a@example.com",
+		}, nil)
+		if got := c.MailWarnings(); err != nil || len(got) != x.want {
+			t.Errorf("warnings of sign-up %s with the mail server %q = %q, %v, want %d", x.signUp, x.smtp, got, err, x.want)
+		}
+	}
 }
 
 func TestSecretsAreReadFromFiles(t *testing.T) {

@@ -111,6 +111,17 @@ func (c Config) warnings() (messages []string) {
 	return messages
 }
 
+// MailWarnings returns warnings about settings that need emails, without a mail server. `gatehouse dev` does not print
+// them, because it prints emails.
+func (c Config) MailWarnings() []string {
+	if c.SMTPURL != "" || c.SignUp != "open" && c.SignUp != "domains" {
+		return nil
+	}
+	return []string{"GATEHOUSE_SIGN_UP is " + c.SignUp + ", but without GATEHOUSE_SMTP_URL no emails are sent to prove " +
+		"the address of a new user, so no user can sign up; set GATEHOUSE_SMTP_URL and GATEHOUSE_MAIL_FROM, or invite " +
+		"users (`gatehouse invite create`)"}
+}
+
 func (c Config) warnAboutListeners(warn func(message ...string)) {
 	host, port, _ := net.SplitHostPort(c.Listen)
 	issuer := c.IssuerURL()

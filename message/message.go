@@ -47,8 +47,8 @@ type entry struct {
 }
 
 // Load reads the messages of every language in files, an overlay of package templates. A file that replaces that of a
-// built-in language may have some of the messages only. It returns an error that names the file and line of a message
-// that is unknown or whose placeholders are not those of the English one.
+// built-in language may have some of the messages only. It returns an error that names the file and line of every
+// message that is unknown or whose placeholders are not those of the English one.
 func Load(files fs.FS) (*Catalogue, error) {
 	if files == fs.FS(templates.FS) {
 		return builtIn()
@@ -65,9 +65,13 @@ func load(files fs.FS) (*Catalogue, error) {
 		return nil, err
 	}
 	c := &Catalogue{}
+	var errs []error
 	english, err := readLanguage(files, base)
 	if err != nil {
-		return nil, err
+		errs = append(errs, err)
+		if english, err = readLanguage(templates.FS, base); err != nil { // to check the other languages
+			return nil, err
+		}
 	}
 	c.languages = append(c.languages, english)
 	for _, file := range entries {
@@ -76,13 +80,17 @@ func load(files fs.FS) (*Catalogue, error) {
 			continue
 		}
 		l, err := readLanguage(files, tag)
-		if err != nil {
-			return nil, err
+		if err == nil {
+			err = l.completeFrom(english)
 		}
-		if err := l.completeFrom(english); err != nil {
-			return nil, err
+		if err != nil {
+			errs = append(errs, err)
+			continue
 		}
 		c.languages = append(c.languages, l)
+	}
+	if len(errs) > 0 {
+		return nil, errors.Join(errs...)
 	}
 	tags := make([]language.Tag, 0, len(c.languages))
 	for _, l := range c.languages {
@@ -115,13 +123,11 @@ func readLanguage(files fs.FS, tag string) (*Language, error) {
 			return nil, err
 		}
 		own, err := parse(name, content)
+		if len(l.messages) > 0 {
+			err = errors.Join(err, checkEntries(name, own, l.messages))
+		}
 		if err != nil {
 			return nil, err
-		}
-		if len(l.messages) > 0 {
-			if err := checkEntries(name, own, l.messages); err != nil {
-				return nil, err
-			}
 		}
 		maps.Copy(l.messages, own)
 	}

@@ -128,8 +128,8 @@ func TestInvalidMessagesAreNamedWithLine(t *testing.T) {
 	for content, want := range map[string]string{
 		`"login.title": "a",` + "\n" + `"login.titel": "b"}`:   `:2: there is no message "login.titel"`,
 		`"login.title": "a"` + "\n" + `"login.password": "b"}`: ":2: invalid character",
-		"\n\n" + `"login.throttled": "Wait."}`:                 ":3: login.throttled has the placeholders [], want [1s]",
-		`"login.throttled": "Wait %d"}`:                        ":1: login.throttled has the placeholders [1d], want [1s]",
+		"\n\n" + `"login.throttled": "Wait."}`:                 ":3: login.throttled has no placeholder, want the",
+		`"login.throttled": "Wait %d"}`:                        ":1: login.throttled has the placeholder %d, want the",
 		`"login.title": "a",` + "\n" + `"login.title": "b"}`:   ":2: the message login.title is in the file twice",
 		`"login.title": 1}`:                                    ":1: login.title: a message must be a text",
 		`"wait.minutes": {"one": "a"}}`:                        ":1: wait.minutes: the plural form other is missing",

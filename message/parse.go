@@ -2,15 +2,20 @@ package message
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 
 	"golang.org/x/text/feature/plural"
+
+	"gatehouse/display"
 )
 
 // forms are the names of the plural forms (CLDR).
@@ -19,38 +24,43 @@ var forms = map[string]plural.Form{
 	"other": plural.Other,
 }
 
-// parse reads a file of messages: an object whose members are texts, or objects with a text for each plural form.
+// parse reads a file of messages: an object whose members are texts, or objects with a text for each plural form. With
+// an error it returns the valid messages before it; the error has every message that is not valid.
 func parse(name string, content []byte) (map[string]entry, error) {
 	d := json.NewDecoder(bytes.NewReader(content))
+	messages := map[string]entry{}
+	var invalid []error // messages; those after them are checked too
 	line := func() int { return 1 + bytes.Count(content[:min(int(d.InputOffset()), len(content))], []byte("\n")) }
 	fail := func(err error) (map[string]entry, error) {
 		at := line()
 		if syntax := (*json.SyntaxError)(nil); errors.As(err, &syntax) {
 			at = 1 + bytes.Count(content[:min(int(syntax.Offset), len(content))], []byte("\n"))
 		}
-		return nil, fmt.Errorf("%s:%d: %w", name, at, err)
+		return messages, errors.Join(append(invalid, fmt.Errorf("%s:%d: %w", name, at, err))...)
 	}
 	if start, err := d.Token(); err != nil || start != json.Delim('{') {
 		return fail(errors.Join(errors.New("the file must be a JSON object with messages"), err))
 	}
-	messages := map[string]entry{}
 	for d.More() {
 		token, err := d.Token()
 		if err != nil {
 			return fail(err)
 		}
 		key, _ := token.(string)
-		if _, ok := messages[key]; ok {
-			return fail(fmt.Errorf("the message %s is in the file twice", key))
-		}
 		var value any
 		at := line()
 		if err := d.Decode(&value); err != nil {
 			return fail(err)
 		}
 		e, err := newEntry(value)
+		if _, ok := messages[key]; ok {
+			err = fmt.Errorf("the message %s is in the file twice", key)
+		} else if err != nil {
+			err = fmt.Errorf("%s: %w", key, err)
+		}
 		if err != nil {
-			return fail(fmt.Errorf("%s: %w", key, err))
+			invalid = append(invalid, fmt.Errorf("%s:%d: %w", name, at, err))
+			continue
 		}
 		e.line = at
 		messages[key] = e
@@ -61,7 +71,7 @@ func parse(name string, content []byte) (map[string]entry, error) {
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
 		return fail(errors.New("there is something after the object with the messages"))
 	}
-	return messages, nil
+	return messages, errors.Join(invalid...)
 }
 
 func newEntry(value any) (entry, error) {
@@ -86,24 +96,61 @@ func newEntry(value any) (entry, error) {
 	return entry{}, errors.New("a message must be a text, or an object with plural forms")
 }
 
-// checkEntries returns an error for a message that is not among the known ones, or with other placeholders.
+// checkEntries returns an error for every message that is not among the known ones, or has other placeholders.
 func checkEntries(name string, messages, known map[string]entry) error {
-	for key, e := range messages {
-		k, ok := known[key]
-		if !ok {
-			return fmt.Errorf("%s:%d: there is no message %q", name, e.line, key)
-		}
-		if e.forms != nil && k.forms == nil {
-			return fmt.Errorf("%s:%d: %s has no plural forms", name, e.line, key)
-		}
-		want := k.placeholders()[0]
-		for _, got := range e.placeholders() {
-			if !slices.Equal(got, want) {
-				return fmt.Errorf("%s:%d: %s has the placeholders %v, want %v", name, e.line, key, got, want)
-			}
+	keys := slices.Collect(maps.Keys(messages))
+	slices.SortFunc(keys, func(a, b string) int {
+		return cmp.Or(cmp.Compare(messages[a].line, messages[b].line), cmp.Compare(a, b))
+	})
+	var errs []error
+	for _, key := range keys {
+		if problem := messages[key].problem(key, known); problem != "" {
+			errs = append(errs, fmt.Errorf("%s:%d: %s", name, messages[key].line, problem))
 		}
 	}
-	return nil
+	return errors.Join(errs...)
+}
+
+// problem returns why a message is not valid, or "".
+func (e entry) problem(key string, known map[string]entry) string {
+	k, ok := known[key]
+	if !ok {
+		return fmt.Sprintf("there is no message %q", key) +
+			display.DidYouMean(key, slices.Sorted(maps.Keys(known)))
+	}
+	if e.forms != nil && k.forms == nil {
+		return key + " has no plural forms"
+	}
+	want := k.placeholders()[0]
+	for _, got := range e.placeholders() {
+		if !slices.Equal(got, want) {
+			return fmt.Sprintf("%s has %s, want %s", key, placeholderNames(got), placeholderNames(want))
+		}
+	}
+	return ""
+}
+
+// placeholderNames returns placeholders as a file has them: %s for the first, and %[2]s for others.
+func placeholderNames(placeholders []string) string {
+	switch len(placeholders) {
+	case 0:
+		return "no placeholder"
+	case 1:
+		if verb, ok := strings.CutPrefix(placeholders[0], "1"); ok && len(verb) == 1 {
+			return "the placeholder %" + verb
+		}
+		return "the placeholder " + placeholderName(placeholders[0])
+	}
+	names := make([]string, len(placeholders))
+	for i, p := range placeholders {
+		names[i] = placeholderName(p)
+	}
+	return "the placeholders " + strings.Join(names, " and ")
+}
+
+func placeholderName(placeholder string) string {
+	verb := len(placeholder) - 1
+	return "%[" + placeholder[:verb] + "]" + placeholder[verb:]
 }
 
 var placeholderPattern = regexp.MustCompile(`%(?:\[(\d+)\])?([a-zA-Z%])`)

@@ -38,9 +38,10 @@ func Overlay(directory string) (fs.FS, error) {
 // overlay is a file system whose files are those of a directory, or else those of FS.
 type overlay struct{ directory fs.FS }
 
-// check returns an error for a file that has no effect, because its name may be misspelled.
+// check returns an error for every file that has no effect, because its name may be misspelled.
 func (o overlay) check() error {
-	return fs.WalkDir(o.directory, ".", func(name string, entry fs.DirEntry, err error) error {
+	var errs []error
+	err := fs.WalkDir(o.directory, ".", func(name string, entry fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
 			return err
@@ -55,11 +56,15 @@ func (o overlay) check() error {
 			return nil
 		}
 		if _, err := fs.Stat(FS, name); err != nil || entry.IsDir() {
-			return fmt.Errorf("%s: no template has this name; the directory may have %s and %s/*.json",
-				name, strings.Join(replaceable(), ", "), Messages)
+			errs = append(errs, fmt.Errorf("%s: no template has this name; the directory may have %s and %s/*.json",
+				name, strings.Join(replaceable(), ", "), Messages))
+			if entry.IsDir() {
+				return fs.SkipDir
+			}
 		}
 		return nil
 	})
+	return errors.Join(append(errs, err)...)
 }
 
 func replaceable() []string {

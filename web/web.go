@@ -3,6 +3,7 @@
 package web
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -122,17 +123,16 @@ func New(o Options) (*Server, error) {
 	return s, nil
 }
 
-// CheckPages returns an error that names the file and line of an invalid template or message.
+// CheckPages returns an error that names the file and line of every invalid template. One in the layout hides others.
 func CheckPages(o page.Options) error {
 	pages, err := page.New(o)
 	if err != nil {
 		return err
 	}
-	if _, err := interaction.New(nil, nil, nil, nil, pages, ""); err != nil {
-		return err
-	}
-	_, err = account.New(nil, nil, nil, nil, pages)
-	return err
+	_, interactionErr := interaction.New(nil, nil, nil, nil, pages, "")
+	_, accountErr := account.New(nil, nil, nil, nil, pages)
+	_, selfServiceErr := selfservice.New(nil, nil, pages, selfservice.Options{})
+	return errors.Join(interactionErr, accountErr, selfServiceErr)
 }
 
 // Handler returns the handler of every route.

@@ -28,7 +28,6 @@ var allowedImports = []struct {
 }{
 	{"migrations", nil},
 	{"templates", nil},
-	{"message", []string{"templates"}},
 	{"cidr", nil},
 	{"loopback", nil},
 	{"keyed", nil},
@@ -36,6 +35,7 @@ var allowedImports = []struct {
 	{"display", nil},
 	{"duration", nil},
 	{"oauth/granttype", nil},
+	{"message", []string{"templates"}},
 	{"ratelimit", nil},
 	{"config", []string{"ratelimit"}},
 	{"oauth/jwt", nil},

@@ -27,7 +27,8 @@ func (p *program) serveCommand() *cobra.Command {
 			"Secrets come from the environment, not from flags: GATEHOUSE_SECRET_KEY,\n" +
 			"GATEHOUSE_SECRET_KEY_PREVIOUS and GATEHOUSE_REDIS_URL, each also from the file that the same name\n" +
 			"with _FILE names. docs/config.md has all settings.",
-		Args: exactArgs(),
+		Example: "  gatehouse serve --issuer https://id.example.com --trusted-proxies 10.0.0.0/8",
+		Args:    exactArgs(),
 	}
 	migrate := cmd.Flags().Bool("migrate", false, "bring the database schema up to date first")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -38,7 +39,7 @@ func (p *program) serveCommand() *cobra.Command {
 		}
 		log, end := server.NewLog(p.stderr, isTerminal(p.stderr), cfg)
 		defer end()
-		for _, w := range warnings {
+		for _, w := range append(warnings, cfg.MailWarnings()...) {
 			log.Warn(w)
 		}
 		ctx := reqevent.NewContext(cmd.Context(), &reqevent.Event{Actor: "system"})

@@ -40,14 +40,12 @@ type Pages struct {
 func New(
 	store *storage.Store, users *identity.Users, server *oauth.Server, limiter *ratelimit.Limiter, renderer *page.Renderer,
 ) (*Pages, error) {
-	for name, data := range map[string]any{
+	if err := renderer.DeclareAll(map[string]any{
 		"account": overviewPage{}, "clients": clientsPage{}, "client": clientPage{}, "sessions": sessionsPage{},
 		"profile": profilePage{}, "activity": activityPage{},
 		"security": securityPage{}, "security_confirm": confirmPage{},
-	} {
-		if err := renderer.Declare(name, data); err != nil {
-			return nil, err
-		}
+	}); err != nil {
+		return nil, err
 	}
 	return &Pages{store: store, users: users, oauth: server, limiter: limiter, pages: renderer}, nil
 }

@@ -35,15 +35,13 @@ func New(
 	store *storage.Store, users *identity.Users, server *oauth.Server, limiter *ratelimit.Limiter, renderer *page.Renderer,
 	termsURL string,
 ) (*Pages, error) {
-	for name, data := range map[string]any{
+	if err := renderer.DeclareAll(map[string]any{
 		"login": loginPage{}, "login_code": codePage{}, "terms": termsPage{},
 		"factor": factorPage{}, "select": selectPage{}, "no_access": noAccessPage{},
 		"confirm": confirmPage{}, "consent": consentPage{}, "form_post": formPostPage{}, "logout": logoutPage{},
 		"signed_out": signedOutPage{}, "enrol": enrolPage{},
-	} {
-		if err := renderer.Declare(name, data); err != nil {
-			return nil, err
-		}
+	}); err != nil {
+		return nil, err
 	}
 	return &Pages{store: store, users: users, oauth: server, limiter: limiter, pages: renderer, termsURL: termsURL}, nil
 }

@@ -113,7 +113,8 @@ func (p *Pages) renderLogin(w http.ResponseWriter, r *http.Request, attempt logi
 	}
 	data.Self = withRequest("/login", attempt.request)
 	policy := p.users.SignUpPolicy()
-	data.SignUp = policy == identity.SignUpOpen || policy == identity.SignUpDomains
+	// Without emails nothing proves an address, so that the page would only refuse.
+	data.SignUp = p.users.MailAvailable() && (policy == identity.SignUpOpen || policy == identity.SignUpDomains)
 	data.Codes = p.users.SignInCodesAllowed()
 	if attempt.request == "" {
 		user, err := p.users.CurrentUser(r)

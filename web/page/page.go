@@ -4,12 +4,15 @@ package page
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"html/template"
 	"io/fs"
+	"maps"
 	"net/http"
 	"net/url"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 
@@ -75,6 +78,17 @@ func New(o Options) (*Renderer, error) {
 		Layout: p.layout(english, title), Heading: title, Message: english.Text("error.server.message"),
 	})
 	return p, err
+}
+
+// DeclareAll declares templates by their names. It returns the errors of all that are invalid.
+func (p *Renderer) DeclareAll(pages map[string]any) error {
+	var errs []error
+	for _, name := range slices.Sorted(maps.Keys(pages)) {
+		if err := p.Declare(name, pages[name]); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // Declare parses a template in every language. Its pages are rendered from values of the type of data, which embeds

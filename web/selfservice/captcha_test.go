@@ -41,6 +41,9 @@ func TestCaptchaIsOffByDefaultAndFailsClosed(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
 		f := newFixture(t, db)
+		if p := f.Browser().Open("/login"); !strings.Contains(p.Body, "/sign-up") {
+			t.Errorf("the sign-in page does not link to the sign-up: %s", p.Body)
+		}
 		off := f.Browser().Open("/sign-up")
 		if strings.Contains(off.Body, "captcha") || strings.Contains(off.Header.Get("Content-Security-Policy"), "https:") {
 			t.Errorf("the sign-up page without a captcha: %s\n%s", off.Header.Get("Content-Security-Policy"), off.Body)

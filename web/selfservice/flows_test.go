@@ -281,6 +281,9 @@ func TestPagesWithoutMailServerNameAdministrator(t *testing.T) {
 			t.Errorf("%s: %d %s, want what to do instead", path, p.Status, p.Text())
 		}
 	}
+	if p := s.Browser().Open("/login"); strings.Contains(p.Body, "/sign-up") {
+		t.Errorf("the sign-in page without a mail server links to the sign-up: %s", p.Body)
+	}
 }
 
 // TestInvitationNeedsProvenAddress covers PE27 and PE28 over HTTP: a sign-up with an invited address, in any case,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	netmail "net/mail"
+	"time"
 
 	"gatehouse/notify"
 	"gatehouse/notify/mail"
@@ -14,6 +15,24 @@ import (
 // openMail prepares sending emails, if the settings have a server or the options a writer for them. Templates and
 // messages are checked in any case.
 func (s *Server) openMail() error {
+	var err error
+	if s.mailRenderer, err = mail.NewRenderer(s.mailOptions(s.Store.Now)); err != nil {
+		return settingError("GATEHOUSE_TEMPLATES_DIR", err)
+	}
+	switch cfg := s.Config; {
+	case cfg.SMTPURL != "":
+		if s.mailServer, err = mail.NewServer(cfg.SMTPURL, cfg.IssuerURL().Hostname()); err != nil {
+			return settingError("GATEHOUSE_SMTP_URL", err)
+		}
+		s.startMail(s.mailServer.Send)
+	case s.options.PrintMail != nil:
+		s.startMail(mail.Print(s.options.PrintMail))
+	}
+	return nil
+}
+
+// mailOptions returns what emails have in common.
+func (s *Server) mailOptions(now func() time.Time) mail.Options {
 	cfg, issuer := s.Config, s.Config.IssuerURL()
 	from := &netmail.Address{Address: "no-reply@" + issuer.Hostname()}
 	if cfg.MailFrom != nil {
@@ -22,25 +41,11 @@ func (s *Server) openMail() error {
 	if from.Name == "" {
 		from.Name = cfg.Brand.Name
 	}
-	var err error
-	s.mailRenderer, err = mail.NewRenderer(mail.Options{
-		Files: s.pages.Files, Catalogue: s.pages.Catalogue, Issuer: issuer, From: from, Now: s.Store.Now,
+	return mail.Options{
+		Files: s.pages.Files, Catalogue: s.pages.Catalogue, Issuer: issuer, From: from, Now: now,
 		Brand: cfg.Brand.Name, Accent: cfg.Brand.Accent, SupportURL: cfg.Brand.SupportURL,
 		ImprintURL: cfg.Brand.ImprintURL, PrivacyURL: cfg.Brand.PrivacyURL,
-	})
-	if err != nil {
-		return settingError("GATEHOUSE_TEMPLATES_DIR", err)
 	}
-	switch {
-	case cfg.SMTPURL != "":
-		if s.mailServer, err = mail.NewServer(cfg.SMTPURL, issuer.Hostname()); err != nil {
-			return settingError("GATEHOUSE_SMTP_URL", err)
-		}
-		s.startMail(s.mailServer.Send)
-	case s.options.PrintMail != nil:
-		s.startMail(mail.Print(s.options.PrintMail))
-	}
-	return nil
 }
 
 // startMail lets emails be queued and sent.

@@ -1,13 +1,16 @@
 package server
 
 import (
+	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
+	"strings"
+	"time"
 
 	"gatehouse/config"
 	"gatehouse/message"
+	"gatehouse/notify/mail"
 	"gatehouse/templates"
 	"gatehouse/web"
 	"gatehouse/web/page"
@@ -15,48 +18,69 @@ import (
 
 // loadPages reads what the operator changes about the look of pages: templates, messages and images.
 func (s *Server) loadPages() error {
-	files, err := templates.Overlay(s.Config.TemplatesDir)
-	if err != nil {
-		return settingError("GATEHOUSE_TEMPLATES_DIR", err)
+	b := s.Config.Brand
+	s.pages.Brand = page.Brand{
+		Name: b.Name, Accent: b.Accent, SupportURL: b.SupportURL, ImprintURL: b.ImprintURL, PrivacyURL: b.PrivacyURL,
 	}
-	catalogue, err := message.Load(files)
-	if err != nil {
-		return settingError("GATEHOUSE_TEMPLATES_DIR", err)
+	var errs [3]error
+	if s.pages.Brand.Logo, errs[0] = readImage(b.LogoFile); errs[0] != nil {
+		errs[0] = settingError("GATEHOUSE_BRAND_LOGO_FILE", errs[0])
 	}
-	for _, l := range catalogue.Languages() {
+	if s.pages.Brand.Favicon, errs[1] = readImage(b.FaviconFile); errs[1] != nil {
+		errs[1] = settingError("GATEHOUSE_BRAND_FAVICON_FILE", errs[1])
+	}
+	var loadErr error
+	if s.pages.Files, errs[2] = templates.Overlay(s.Config.TemplatesDir); s.pages.Files != nil {
+		s.pages.Catalogue, loadErr = message.Load(s.pages.Files)
+	}
+	if err := errors.Join(errs[2], loadErr); err != nil {
+		errs[2] = settingError("GATEHOUSE_TEMPLATES_DIR", err)
+	}
+	return errors.Join(errs[:]...)
+}
+
+// eachIncomplete calls fn with each language that lacks messages, and their keys.
+func (s *Server) eachIncomplete(fn func(tag string, missing []string)) {
+	for _, l := range s.pages.Catalogue.Languages() {
 		if missing := l.Missing(); len(missing) > 0 {
-			s.log.Warn("messages are missing and shown in English", slog.String("language", l.Tag),
-				slog.Int("missing", len(missing)), slog.String("first", missing[0]))
+			fn(l.Tag, missing)
 		}
 	}
-	b := s.Config.Brand
-	s.pages = page.Options{Files: files, Catalogue: catalogue, Brand: page.Brand{
-		Name: b.Name, Accent: b.Accent, SupportURL: b.SupportURL, ImprintURL: b.ImprintURL, PrivacyURL: b.PrivacyURL,
-	}}
-	if s.pages.Brand.Logo, err = readImage(b.LogoFile); err != nil {
-		return settingError("GATEHOUSE_BRAND_LOGO_FILE", err)
-	}
-	if s.pages.Brand.Favicon, err = readImage(b.FaviconFile); err != nil {
-		return settingError("GATEHOUSE_BRAND_FAVICON_FILE", err)
-	}
-	return nil
 }
 
-// CheckPages returns an error that names the setting, and the file and line, when templates, messages or images of the
-// settings are invalid.
-func CheckPages(cfg config.Config) error {
-	s := &Server{Config: cfg, log: slog.New(slog.DiscardHandler)}
-	if err := s.loadPages(); err != nil {
+// CheckPages returns an error that names the setting, and the file and line, for all templates, messages and images of
+// the settings that are invalid. Templates are checked when the messages are valid; one that all pages or all emails
+// have, such as layout.html, hides others. warn gets what is incomplete.
+func CheckPages(cfg config.Config, warn func(string)) error {
+	s := &Server{Config: cfg}
+	err := s.loadPages()
+	if s.pages.Catalogue == nil {
 		return err
 	}
+	s.eachIncomplete(func(tag string, missing []string) {
+		warn(fmt.Sprintf("GATEHOUSE_TEMPLATES_DIR: messages of the language %s are missing and shown in English: %d, the "+
+			"first is %s", tag, len(missing), missing[0]))
+	})
 	s.pages.Issuer = cfg.IssuerURL()
-	if err := web.CheckPages(s.pages); err != nil {
-		return settingError("GATEHOUSE_TEMPLATES_DIR", err)
+	_, mailErr := mail.NewRenderer(s.mailOptions(time.Now))
+	if invalid := errors.Join(web.CheckPages(s.pages), mailErr); invalid != nil {
+		err = errors.Join(err, settingError("GATEHOUSE_TEMPLATES_DIR", invalid))
 	}
-	return nil
+	return err
 }
 
-func settingError(name string, err error) error { return fmt.Errorf("%s: %w", name, err) }
+// settingError returns an error that begins with the setting, or for joined errors one in which each line does.
+func settingError(name string, err error) error {
+	joined, ok := err.(interface{ Unwrap() []error }) //nolint:errorlint // of this error itself
+	if ok && strings.Contains(err.Error(), "\n") {
+		var errs []error
+		for _, err := range joined.Unwrap() {
+			errs = append(errs, settingError(name, err))
+		}
+		return errors.Join(errs...)
+	}
+	return fmt.Errorf("%s: %w", name, err)
+}
 
 // maxImage is the size of the largest image of a brand, which every page loads.
 const maxImage = 64 << 10
@@ -84,8 +108,8 @@ func readImage(name string) ([]byte, error) {
 	return content, nil
 }
 
-// uiLocales returns the languages of the pages.
-func (s *Server) uiLocales() []string {
+// Languages returns the tags of the languages of pages and emails.
+func (s *Server) Languages() []string {
 	var tags []string
 	for _, l := range s.pages.Catalogue.Languages() {
 		tags = append(tags, l.Tag)

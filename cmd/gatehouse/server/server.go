@@ -174,6 +174,10 @@ func New(ctx context.Context, store *storage.Store, o Options) (*Server, error) 
 	if err := s.loadPages(); err != nil {
 		return nil, err
 	}
+	s.eachIncomplete(func(tag string, missing []string) {
+		s.log.Warn("messages are missing and shown in English", slog.String("language", tag),
+			slog.Int("missing", len(missing)), slog.String("first", missing[0]))
+	})
 	if err := s.openMail(); err != nil {
 		return nil, err
 	}
@@ -209,7 +213,7 @@ func (s *Server) oauthOptions() oauth.Options {
 		},
 		ClientDocuments: client.DocumentPolicy{Mode: cfg.ClientDocuments, Hosts: cfg.ClientDocumentHosts},
 		UnverifiedUsers: cfg.ClientDocumentUnverifiedUsers,
-		UILocales:       s.uiLocales(), FetchAllowHosts: cfg.FetchAllowHosts, Limiter: s.limiter, Log: s.options.Log,
+		UILocales:       s.Languages(), FetchAllowHosts: cfg.FetchAllowHosts, Limiter: s.limiter, Log: s.options.Log,
 		Keys: oauth.Keys{
 			PairwiseSubjects: key("pairwise-subjects"), SessionIDs: key("sid"), Logout: key("logout"),
 			RefreshSuccessor: key("refresh-successor"),
