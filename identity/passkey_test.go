@@ -238,9 +238,9 @@ func (p *passkeyUsers) wantWait(ctx context.Context, t *testing.T, a *passkeytes
 	}
 }
 
-// TestPasskeySettings has an RP ID that is a parent domain, related origins, allowed models and a counter that must
-// increase (PE1, PE4, PE7, PE9).
-func TestPasskeySettings(t *testing.T) {
+// TestPasskeySettingsRestrictOriginsAndModels has an RP ID that is a parent domain, related origins, allowed models and
+// a counter that must increase (PE1, PE4, PE7, PE9).
+func TestPasskeySettingsRestrictOriginsAndModels(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
 		p := newPasskeyUsers(t, db, func(o *passkey.Options) {

@@ -6,7 +6,7 @@ import (
 	"gatehouse/loopback"
 )
 
-func TestIsHost(t *testing.T) {
+func TestOnlyLoopbackHostsAreAccepted(t *testing.T) {
 	t.Parallel()
 	for host, want := range map[string]bool{
 		"localhost": true, "127.0.0.1": true, "127.9.9.9": true, "::1": true,

@@ -10,8 +10,9 @@ import (
 	"gatehouse/storage/storagetest"
 )
 
-// TestUseOnce uses something single use concurrently, and then the same id of another kind and scope (seams.md 2).
-func TestUseOnce(t *testing.T) {
+// TestOnlyOneConcurrentUseSucceeds uses something single use concurrently, and then the same id of another kind and
+// scope (seams.md 2).
+func TestOnlyOneConcurrentUseSucceeds(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
 		f := newFixture(t, url)

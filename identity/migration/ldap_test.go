@@ -126,9 +126,9 @@ func (s directoryServer) addEntries(t *testing.T, conn *ldap.Conn) bool {
 	return true
 }
 
-// TestDirectory checks passwords in OpenLDAP, by LDAPS, by StartTLS and on the local host without TLS; names are
-// escaped (PE58).
-func TestDirectory(t *testing.T) {
+// TestDirectoryBindDecidesAndNamesAreEscaped checks passwords in OpenLDAP, by LDAPS, by StartTLS and on the local host
+// without TLS; names are escaped (PE58).
+func TestDirectoryBindDecidesAndNamesAreEscaped(t *testing.T) {
 	t.Parallel()
 	s := startDirectory(t)
 	o := migration.Options{

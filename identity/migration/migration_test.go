@@ -58,8 +58,8 @@ func wantAlice(t *testing.T, s migration.Server) {
 	}
 }
 
-// TestPasswordGrant calls a token endpoint and a userinfo endpoint, as of Keycloak (PE58).
-func TestPasswordGrant(t *testing.T) {
+// TestTokenEndpointOfOldServerDecides calls a token endpoint and a userinfo endpoint, as of Keycloak (PE58).
+func TestTokenEndpointOfOldServerDecides(t *testing.T) {
 	t.Parallel()
 	for _, secret := range []string{"", "s3cret:%+"} {
 		url, roots := startOldServer(t, func(w http.ResponseWriter, r *http.Request) {
@@ -89,8 +89,8 @@ func TestPasswordGrant(t *testing.T) {
 	}
 }
 
-// TestWebhook calls a webhook (PE58).
-func TestWebhook(t *testing.T) {
+// TestWebhookResponseDecides calls a webhook (PE58).
+func TestWebhookResponseDecides(t *testing.T) {
 	t.Parallel()
 	url, roots := startOldServer(t, func(w http.ResponseWriter, r *http.Request) {
 		var request struct{ Username, Password string }
@@ -109,9 +109,9 @@ func TestWebhook(t *testing.T) {
 	}))
 }
 
-// TestUndecidedResponses checks that only a response that decides about the password does: every other one is an error,
-// which does not have the password. Redirects are not followed (PE58).
-func TestUndecidedResponses(t *testing.T) {
+// TestUndecidedResponseIsAnError checks that only a response that decides about the password does: every other one is
+// an error, which does not have the password. Redirects are not followed (PE58).
+func TestUndecidedResponseIsAnError(t *testing.T) {
 	t.Parallel()
 	respond := func(status int, body string) http.HandlerFunc {
 		return func(w http.ResponseWriter, _ *http.Request) {

@@ -128,7 +128,7 @@ var vectors = []struct {
 		"{SHA}qZk+NkcGgWq6PiVxeFDCbJzQ2J0="},
 }
 
-func TestPublishedVectors(t *testing.T) {
+func TestPublishedVectorsVerify(t *testing.T) {
 	t.Parallel()
 	for _, v := range vectors {
 		t.Run(string(v.kind)+"/"+v.source, func(t *testing.T) {
@@ -187,8 +187,8 @@ func TestPublishedVectorsInParts(t *testing.T) {
 	}
 }
 
-// TestBounds is the refusal of hashes that cost too much (PE56).
-func TestBounds(t *testing.T) {
+// TestExpensiveHashIsRefused has hashes that cost too much (PE56).
+func TestExpensiveHashIsRefused(t *testing.T) {
 	t.Parallel()
 	const salt, sum = "c2FsdHNhbHQ", "QJxzfvdbHYBpydCbHoFg3GJEqMFULwskiuqiJctoYpI"
 	tail := "$" + salt + "$" + sum
@@ -234,8 +234,8 @@ func TestHashesOfLowCostAreWeak(t *testing.T) {
 	}
 }
 
-// TestInvalidHashes are strings that are no hash, or that would match more than one password.
-func TestInvalidHashes(t *testing.T) {
+// TestInvalidHashIsRefused has strings that are no hash, or that would match more than one password.
+func TestInvalidHashIsRefused(t *testing.T) {
 	t.Parallel()
 	const tail = "$c2FsdHNhbHQ$QJxzfvdbHYBpydCbHoFg3GJEqMFULwskiuqiJctoYpI"
 	for _, s := range []string{

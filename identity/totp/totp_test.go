@@ -14,8 +14,8 @@ func rfcKey(algorithm string, size int) Key {
 	return Key{Secret: secret, Algorithm: algorithm, Digits: 8, Period: 30 * time.Second}
 }
 
-// TestVectors has the test vectors of RFC 6238, appendix B.
-func TestVectors(t *testing.T) {
+// TestCodesMatchPublishedVectors computes the test vectors of RFC 6238, appendix B.
+func TestCodesMatchPublishedVectors(t *testing.T) {
 	t.Parallel()
 	keys := []Key{rfcKey("SHA1", 20), rfcKey("SHA256", 32), rfcKey("SHA512", 64)}
 	for _, v := range []struct {

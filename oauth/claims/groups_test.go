@@ -7,7 +7,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func TestSelectGroups(t *testing.T) {
+func TestGroupsAreSelectedByNameAndPattern(t *testing.T) {
 	t.Parallel()
 	var many []string
 	for i := range maxGroups {
