@@ -91,3 +91,9 @@ type InUseError struct {
 func (e *InUseError) Error() string {
 	return fmt.Sprintf("%s is in use by %s", e.Record, strings.Join(e.UsedBy, ", "))
 }
+
+// unknownRecord returns the message for a record that does not exist.
+func unknownRecord(kind, name string) string {
+	return fmt.Sprintf("there is no %[1]s %[2]s; see `gatehouse %[1]s list`, or create it with `gatehouse %[1]s create`",
+		kind, name)
+}

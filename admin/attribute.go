@@ -183,7 +183,7 @@ func (a *Admin) checkAttributeReferences(ctx context.Context, name string, c Att
 			return err
 		}
 		if _, ok := scopes[*c.Scope]; !ok {
-			return fmt.Errorf("there is no scope %s; create it with `gatehouse scope create`", *c.Scope)
+			return errors.New(unknownRecord("scope", *c.Scope))
 		}
 	}
 	all, err := a.store.Attributes(ctx)

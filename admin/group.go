@@ -121,7 +121,7 @@ func (a *Admin) RemoveFromGroup(ctx context.Context, name string, users []string
 type UnknownUserError struct{ Name string }
 
 // Error implements error.
-func (e *UnknownUserError) Error() string { return fmt.Sprintf("there is no user %s", e.Name) }
+func (e *UnknownUserError) Error() string { return unknownRecord("user", e.Name) }
 
 func (a *Admin) changeMembers(
 	ctx context.Context, name string, users []string, change func(ctx context.Context, name string, ids []string) error,

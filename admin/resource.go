@@ -31,13 +31,13 @@ type ResourceChanges struct {
 type UnknownClientError struct{ Client string }
 
 // Error implements error.
-func (e *UnknownClientError) Error() string { return "there is no client " + e.Client }
+func (e *UnknownClientError) Error() string { return unknownRecord("client", e.Client) }
 
 // UnknownGroupError is returned for a group that does not exist.
 type UnknownGroupError struct{ Group string }
 
 // Error implements error.
-func (e *UnknownGroupError) Error() string { return "there is no group " + e.Group }
+func (e *UnknownGroupError) Error() string { return unknownRecord("group", e.Group) }
 
 // SharedScope is a scope that several resources have.
 type SharedScope struct {

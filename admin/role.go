@@ -25,7 +25,7 @@ type RoleHolders struct{ Users, Groups, Clients []string }
 type UnknownResourceError struct{ Resource string }
 
 // Error implements error.
-func (e *UnknownResourceError) Error() string { return "there is no resource " + e.Resource }
+func (e *UnknownResourceError) Error() string { return unknownRecord("resource", e.Resource) }
 
 // CheckRoleName returns an error when no role can have the name.
 func CheckRoleName(name string) error {

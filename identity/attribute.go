@@ -130,7 +130,7 @@ func (u *Users) encodeAttributes(ctx context.Context, entered map[string][]strin
 	for name, list := range entered {
 		a, ok := attributes[name]
 		if !ok {
-			return nil, &InputError{"there is no attribute " + name}
+			return nil, &InputError{"there is no attribute " + name + "; see `gatehouse attribute list`"}
 		}
 		if !a.HasUserValues() {
 			return nil, &InputError{"the attribute " + name + " is a constant or template: it has no separate value for a user"}

@@ -97,7 +97,10 @@ func (p *program) attributeCreate() *cobra.Command {
 }
 
 func (p *program) attributeList() *cobra.Command {
-	cmd := &cobra.Command{Use: "list", Short: "List attributes of users", Args: exactArgs()}
+	cmd := &cobra.Command{
+		Use: "list", Short: "List attributes of users",
+		Example: "  gatehouse attribute list", Args: exactArgs(),
+	}
 	asJSON := jsonFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		return p.withAdmin(cmd, func(ctx context.Context, a *admin.Admin) error {
@@ -147,8 +150,10 @@ func (p *program) attributeUpdate() *cobra.Command {
 
 func (p *program) attributeDelete() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "delete NAME", Short: "Delete an attribute of users", Args: exactArgs("NAME"),
-		Long: "Delete an attribute and its values of all users. ID tokens that were already issued keep the claim.",
+		Use: "delete NAME", Short: "Delete an attribute of users",
+		Example: "  gatehouse attribute delete department",
+		Args:    exactArgs("NAME"),
+		Long:    "Delete an attribute and its values of all users. ID tokens that were already issued keep the claim.",
 	}
 	yes := yesFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {

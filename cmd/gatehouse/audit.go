@@ -139,7 +139,8 @@ func (p *program) auditList() *cobra.Command {
 			}
 			if len(events) > *limit {
 				events = events[:*limit]
-				p.notice(fmt.Sprintf("these are the newest %d; --limit shows more, `gatehouse audit export` all", *limit))
+				p.notice(counted(int64(*limit), "this is the newest event", "these are the newest %d events") +
+					"; --limit shows more, `gatehouse audit export` all")
 			}
 			return p.printEvents(events, *asJSON)
 		})

@@ -46,7 +46,7 @@ func (p *program) auditRetire() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(p.stdout, "%d rows are deleted\n", n)
+			_, err = fmt.Fprintln(p.stdout, counted(n, "1 row is deleted", "%d rows are deleted"))
 			return err
 		})
 	}
@@ -80,7 +80,8 @@ func (p *program) auditErase() *cobra.Command {
 		Long: "Make the addresses and user agents in the audit rows and browser sessions of a user permanently\n" +
 			"unreadable, by erasing their keys. The rows stay, with only the user's sub, and their seals stay\n" +
 			"valid. USER may be the sub of a deleted user. Earlier backups still contain the keys.",
-		Args: exactArgs("USER"),
+		Example: "  gatehouse audit erase alice",
+		Args:    exactArgs("USER"),
 	}
 	yes := yesFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -103,7 +104,8 @@ func (p *program) auditErase() *cobra.Command {
 			if n == 0 {
 				p.notice("no audit row or session has an address of " + display.Escape(args[0]))
 			}
-			_, err = fmt.Fprintf(p.stdout, "erased the address and user agent of %d rows; later rows have them again\n", n)
+			_, err = fmt.Fprintf(p.stdout, "erased the address and user agent of %s; later rows have them again\n",
+				counted(n, "1 row", "%d rows"))
 			return err
 		})
 	}

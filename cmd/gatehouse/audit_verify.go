@@ -77,10 +77,11 @@ func (p *program) printReport(r audit.Report) {
 	if more := r.Count - len(r.Problems); more > 0 {
 		fmt.Fprintf(p.stdout, "and %d more\n", more)
 	}
-	fmt.Fprintf(p.stdout, "%d seals, %d of them retired; %d rows sealed and present\n", r.Seals, r.Retired, r.Rows)
+	fmt.Fprintf(p.stdout, "%s, %d of them retired; %s sealed and present\n", counted(r.Seals, "1 seal", "%d seals"),
+		r.Retired, counted(r.Rows, "1 row", "%d rows"))
 	if r.Unsealed > 0 {
-		fmt.Fprintf(p.stdout, "%d rows not sealed yet, the oldest of %s; the server seals every second\n",
-			r.Unsealed, formatTime(r.Oldest))
+		fmt.Fprintf(p.stdout, "%s not sealed yet, the oldest of %s; the server seals every second\n",
+			counted(r.Unsealed, "1 row", "%d rows"), formatTime(r.Oldest))
 	}
 	if r.Last > 0 {
 		fmt.Fprintf(p.stdout, "head: %d:%s\n", r.Last, r.Head)

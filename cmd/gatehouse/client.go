@@ -93,7 +93,12 @@ func (p *program) reportIgnored(metadata []byte) {
 }
 
 func (p *program) clientList() *cobra.Command {
-	cmd := &cobra.Command{Use: "list", Short: "List clients by name", Args: exactArgs()}
+	cmd := &cobra.Command{
+		Use: "list", Short: "List clients by name",
+		Example: "  gatehouse client list\n" +
+			"  gatehouse client list --json",
+		Args: exactArgs(),
+	}
 	asJSON := jsonFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		return p.withAdmin(cmd, func(ctx context.Context, a *admin.Admin) error {
@@ -140,8 +145,10 @@ func enabled(disabledAt *time.Time) string {
 
 func (p *program) clientShow() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "show ID", Short: "Show a client as JSON", Args: exactArgs("ID"),
-		Long: "Show a client as JSON. " + clientArgument,
+		Use: "show ID", Short: "Show a client as JSON",
+		Example: "  gatehouse client show Notes",
+		Args:    exactArgs("ID"),
+		Long:    "Show a client as JSON. " + clientArgument,
 	}
 	jsonFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -173,6 +180,8 @@ func (p *program) clientUpdate() *cobra.Command {
 			"For a client with a client ID metadata document, the values that you set take precedence over the\n" +
 			"document; null in the metadata restores the value of the document.\n" +
 			clientArgument,
+		Example: "  gatehouse client update Notes --redirect-uri https://notes.example/callback --scope openid\n" +
+			"  gatehouse client update Notes --required-group staff --required-acr mfa",
 		Args: exactArgs("ID"),
 	}
 	metadata := p.addMetadataFlags(cmd)
@@ -215,6 +224,7 @@ func (p *program) clientChangeCommand(c clientChange) *cobra.Command {
 	}
 	cmd := &cobra.Command{Use: c.use + " ID", Short: c.short, Args: exactArgs("ID")}
 	cmd.Long = strings.ReplaceAll(c.long+" "+clientArgument, "\n ", "\n")
+	cmd.Example = "  gatehouse client " + c.use + " Notes"
 	yes := new(bool)
 	if c.question != "" {
 		yes = yesFlag(cmd)
@@ -240,7 +250,7 @@ func (p *program) clientChangeCommand(c clientChange) *cobra.Command {
 }
 
 func (p *program) clientVouch() *cobra.Command {
-	return p.clientChangeCommand(clientChange{
+	cmd := p.clientChangeCommand(clientChange{
 		use: "vouch", short: "Mark a client that you did not register as verified",
 		long: "State that you have verified a client that registered itself or uses a client ID metadata document:\n" +
 			"the consent page and the account page no longer warn users of it. This ends when the client\n" +
@@ -253,6 +263,8 @@ func (p *program) clientVouch() *cobra.Command {
 		},
 		done: "client %s is marked as verified", change: (*admin.Admin).VouchForClient,
 	})
+	cmd.Example = "  gatehouse client vouch https://notes.example/client.json"
+	return cmd
 }
 
 func (p *program) clientRefreshDocument() *cobra.Command {
@@ -262,7 +274,8 @@ func (p *program) clientRefreshDocument() *cobra.Command {
 			"be current for up to 24 hours. A change of its redirect URIs, authentication method or keys applies\n" +
 			"immediately; keys at a jwks_uri are cached as long as their response allows, at most a day. When the\n" +
 			"document cannot be used, the client stays as it is. " + clientArgument,
-		Args: exactArgs("ID"),
+		Example: "  gatehouse client refresh-document https://notes.example/client.json",
+		Args:    exactArgs("ID"),
 	}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		return p.withClient(cmd, args[0], func(ctx context.Context, a *admin.Admin, c *storage.Client) error {
@@ -327,6 +340,8 @@ func (p *program) clientRotate() *cobra.Command {
 		Long: "Create a new secret and print it only this once. The earlier ones stay valid for --overlap, so\n" +
 			"that the client can change over without downtime. With --overlap 0, for a leak, they expire\n" +
 			"immediately, and every token of the client is revoked.\n" + clientArgument,
+		Example: "  gatehouse client rotate-secret Notes --overlap 7d\n" +
+			"  gatehouse client rotate-secret Notes --overlap 0  # after a leak",
 		Args: exactArgs("ID"),
 	}
 	overlap := durationFlag(cmd, "overlap", 24*time.Hour, "how long the earlier secrets stay valid, like 12h or 7d")

@@ -28,6 +28,8 @@ func (p *program) devCommand() *cobra.Command {
 			"a small API. The data is stored in the directory of the database and used again at the next start.\n" +
 			"dev listens on loopback only, and refuses requests for another host name than the issuer's and\n" +
 			"databases that it did not create.",
+		Example: "  gatehouse dev\n" +
+			"  gatehouse dev --listen 127.0.0.1:9000 --database-url sqlite:/tmp/gatehouse/dev.db",
 		Args: exactArgs(),
 	}
 	sampleListen := cmd.Flags().String("sample-listen", "127.0.0.1:8090", "address of the sample app")

@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -49,4 +51,13 @@ func (d *durationValue) Type() string { return "duration" }
 // jsonFlag adds --json.
 func jsonFlag(cmd *cobra.Command) *bool {
 	return cmd.Flags().Bool("json", false, "print JSON")
+}
+
+// checkLanguage returns a usage error unless a language is empty or has messages, with the languages that do.
+func checkLanguage(language string, available []string) error {
+	if language == "" || slices.Contains(available, language) {
+		return nil
+	}
+	return usageError{fmt.Errorf("--language %q is not a language of this server; it has %s", language,
+		strings.Join(available, ", "))}
 }

@@ -48,7 +48,10 @@ func (p *program) groupCreate() *cobra.Command {
 }
 
 func (p *program) groupList() *cobra.Command {
-	cmd := &cobra.Command{Use: "list", Short: "List groups", Args: exactArgs()}
+	cmd := &cobra.Command{
+		Use: "list", Short: "List groups",
+		Example: "  gatehouse group list", Args: exactArgs(),
+	}
 	asJSON := jsonFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		return p.withAdmin(cmd, func(ctx context.Context, a *admin.Admin) error {
@@ -71,7 +74,10 @@ func (p *program) groupList() *cobra.Command {
 }
 
 func (p *program) groupShow() *cobra.Command {
-	cmd := &cobra.Command{Use: "show NAME", Short: "Show a group with its members", Args: exactArgs("NAME")}
+	cmd := &cobra.Command{
+		Use: "show NAME", Short: "Show a group with its members",
+		Example: "  gatehouse group show staff", Args: exactArgs("NAME"),
+	}
 	jsonFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		return p.withAdmin(cmd, func(ctx context.Context, a *admin.Admin) error {
@@ -101,7 +107,8 @@ func (p *program) groupUpdate() *cobra.Command {
 		Args:    exactArgs("NAME"),
 	}
 	description := cmd.Flags().String("description", "", "what the group is for")
-	acr := cmd.Flags().String("required-acr", "none", "mfa (a second factor), phr (a passkey) or none")
+	acr := cmd.Flags().String("required-acr", "none",
+		"mfa (a second factor; printed as its acr, 2), phr (a passkey) or none")
 	until := cmd.Flags().String("enrol-until", "none",
 		"the day (UTC) from which on members cannot postpone adding the factor, like 2027-01-31, or none")
 	jsonFlag(cmd)
@@ -163,7 +170,8 @@ func (p *program) groupAdd() *cobra.Command {
 		Use: "add NAME USER...", Short: "Add users to a group",
 		Long: "Add users, by username, email address or sub, to a group, and print it. Clients get the change at the next\n" +
 			"refresh.",
-		Args: membersArgs,
+		Example: "  gatehouse group add staff alice bob@example.com",
+		Args:    membersArgs,
 	}
 	jsonFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -178,7 +186,8 @@ func (p *program) groupRemove() *cobra.Command {
 		Long: "Remove users, by username, email address or sub, from a group, and print it. Clients get the change at the\n" +
 			"next refresh. Where a client requires the group, their tokens are refused immediately, until they are in\n" +
 			"a required group again; an API that checks tokens without introspection accepts them until they expire.",
-		Args: membersArgs,
+		Example: "  gatehouse group remove staff bob@example.com",
+		Args:    membersArgs,
 	}
 	jsonFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -212,7 +221,9 @@ func (p *program) changeGroup(
 
 func (p *program) groupDelete() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "delete NAME", Short: "Delete a group", Args: exactArgs("NAME"),
+		Use: "delete NAME", Short: "Delete a group",
+		Example: "  gatehouse group delete staff",
+		Args:    exactArgs("NAME"),
 		Long: "Delete a group with its memberships; the users stay. A group that clients name is not deleted, because\n" +
 			"a client that requires no other group would be closed to every user, unless --force is passed.",
 	}

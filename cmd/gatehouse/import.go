@@ -179,36 +179,46 @@ func (p *program) importFrom(f importFormat) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			defer func() { err = errors.Join(err, closeAll()) }()
+			defer func() { err = errors.Join(err, closeAll(err)) }()
 			show, end := p.progress("importing")
 			o.Progress, o.Clients, o.Users = show, s.OAuth.Clients, s.Users
 			report, err := importer.New(s.Store, o).Run(ctx, f.name, files...)
 			end()
 			report.Finish()
-			if err := errors.Join(p.printImport(report, *asJSON), err); err != nil {
-				return err
+			if err == nil || !report.IsEmpty() {
+				err = errors.Join(p.printImport(report, *asJSON), err)
 			}
-			if report.ProblemCount > 0 {
-				return fmt.Errorf("%d of the records were not imported", report.ProblemCount)
+			if err == nil && report.ProblemCount > 0 {
+				err = errors.New(counted(report.ProblemCount, "1 record was not imported", "%d records were not imported"))
 			}
-			return nil
+			return err
 		})
 	}
 	return cmd
 }
 
-// createReport creates the file for everything that an import reports; with no path it does nothing.
-func createReport(path string, o *importer.Options) (closeFile func() error, err error) {
+// createReport creates the file for everything that an import reports; with no path it does nothing. Closing it with
+// the error of an import that has reported nothing removes the file, so that the command can be repeated.
+func createReport(path string, o *importer.Options) (closeFile func(failed error) error, err error) {
 	if path == "" {
-		return func() error { return nil }, nil
+		return func(error) error { return nil }, nil
 	}
 	file, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if errors.Is(err, os.ErrExist) {
+		return nil, fmt.Errorf("--report: %s exists; pass the name of a new file", path)
+	}
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("--report: %w", err)
 	}
 	lines := bufio.NewWriter(file)
 	o.All = lines
-	return func() error { return errors.Join(lines.Flush(), file.Close()) }, nil
+	return func(failed error) error {
+		err := errors.Join(lines.Flush(), file.Close())
+		if info, statErr := os.Stat(path); failed != nil && statErr == nil && info.Size() == 0 {
+			err = errors.Join(err, os.Remove(path))
+		}
+		return err
+	}, nil
 }
 
 func kindNames(kinds []passwordhash.Kind) string {
@@ -268,6 +278,9 @@ func (p *program) printImport(r *importer.Report, asJSON bool) error {
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s:\n", title)
+	if r.IsEmpty() {
+		b.WriteString("  nothing: there are no records in the files\n")
+	}
 	for _, c := range []struct {
 		what   string
 		counts importer.Counts
@@ -286,7 +299,12 @@ func (p *program) printImport(r *importer.Report, asJSON bool) error {
 		}
 	}
 	for _, kind := range slices.Sorted(maps.Keys(r.Passwords)) {
-		fmt.Fprintf(&b, "  password hashes: %d %s\n", r.Passwords[kind], kind)
+		if kind != importer.NoPassword {
+			fmt.Fprintf(&b, "  password hashes: %d %s\n", r.Passwords[kind], kind)
+		}
+	}
+	if n := r.Passwords[importer.NoPassword]; n > 0 {
+		fmt.Fprintf(&b, "  users without a password: %d\n", n)
 	}
 	for _, kind := range slices.Sorted(maps.Keys(r.Factors)) {
 		fmt.Fprintf(&b, "  %ss: %d\n", kind, r.Factors[kind])
@@ -334,7 +352,8 @@ func (p *program) importStatus() *cobra.Command {
 		Use: "status", Short: "Count the users for whom the old server is still needed",
 		Long: "Count the users who have not signed in since their password hash was imported, by the kind of the hash.\n" +
 			"The first sign-in replaces it. With GATEHOUSE_MIGRATION the users from the old server are counted too.",
-		Args: exactArgs(),
+		Example: "  gatehouse import status",
+		Args:    exactArgs(),
 	}
 	asJSON := jsonFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {

@@ -48,13 +48,17 @@ func (p *program) inviteCreate() *cobra.Command {
 		}
 		return p.withServer(cmd, func(ctx context.Context, s *server.Server) error {
 			mail := s.Users.MailAvailable()
+			if err := checkLanguage(n.Language, s.Languages()); err != nil {
+				return err
+			}
 			if n.Email == "" && !mail {
 				return errors.New("--email is required without a mail server: nothing else would prove the address")
 			}
 			n.Lifetime, n.Mail = *expires, n.Email != "" && mail && !*printLink
 			i, link, err := s.Admin.Invite(ctx, n)
 			if errors.Is(err, storage.ErrNotFound) {
-				return fmt.Errorf("one of the groups %s does not exist; see `gatehouse group list`", strings.Join(n.Groups, ", "))
+				return fmt.Errorf("one of the groups %s does not exist; see `gatehouse group list`, or create it with "+
+					"`gatehouse group create`", strings.Join(n.Groups, ", "))
 			}
 			if err != nil {
 				return err
@@ -103,7 +107,10 @@ func (p *program) noticeOpenInvitations(ctx context.Context, a *admin.Admin, i s
 }
 
 func (p *program) inviteList() *cobra.Command {
-	cmd := &cobra.Command{Use: "list", Short: "List invitations, without those that expired a day ago", Args: exactArgs()}
+	cmd := &cobra.Command{
+		Use: "list", Short: "List invitations, without those that expired a day ago",
+		Example: "  gatehouse invite list", Args: exactArgs(),
+	}
 	asJSON := jsonFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		return p.withAdmin(cmd, func(ctx context.Context, a *admin.Admin) error {
@@ -128,7 +135,10 @@ func (p *program) inviteList() *cobra.Command {
 }
 
 func (p *program) inviteRevoke() *cobra.Command {
-	cmd := &cobra.Command{Use: "revoke ID", Short: "Revoke an invitation that was not used", Args: exactArgs("ID")}
+	cmd := &cobra.Command{
+		Use: "revoke ID", Short: "Revoke an invitation that was not used",
+		Example: "  gatehouse invite revoke 4f6a52d0-58c6-4a5e-9b0e-2f1a4c1f7c3d", Args: exactArgs("ID"),
+	}
 	yes := yesFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if err := p.confirm(*yes, "Revoke invitation "+args[0]+"?"); err != nil {

@@ -20,7 +20,8 @@ func (p *program) keyList() *cobra.Command {
 		Use: "list", Short: "List signing keys and their stages",
 		Long: "List the signing keys. A key is published (in the JWKS, signs later), active (signs), retired\n" +
 			"(verifies what it signed) and then removed.",
-		Args: exactArgs(),
+		Example: "  gatehouse key list",
+		Args:    exactArgs(),
 	}
 	asJSON := jsonFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -36,6 +37,8 @@ func (p *program) keyRotate() *cobra.Command {
 			"them, and the earlier ones verify until the last token that they signed has expired. No restart is\n" +
 			"needed. With --now, for a leaked key, the new ones sign immediately and every token issued before\n" +
 			"is refused.",
+		Example: "  gatehouse key rotate\n" +
+			"  gatehouse key rotate --now  # after a leak",
 		Args: exactArgs(),
 	}
 	now := cmd.Flags().Bool("now", false, "the key has leaked: refuse everything it signed")

@@ -25,7 +25,7 @@ func (p *program) mailTest() *cobra.Command {
 		Args:    exactArgs(),
 	}
 	to := cmd.Flags().String("to", "", "address of the recipient")
-	language := cmd.Flags().String("language", "", "language of the email, like de")
+	language := cmd.Flags().String("language", "", "language of the email, like de (default en)")
 	asJSON := jsonFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if *to == "" {
@@ -35,6 +35,9 @@ func (p *program) mailTest() *cobra.Command {
 			return usageError{fmt.Errorf("--to %w", err)}
 		}
 		return p.withServer(cmd, func(ctx context.Context, s *server.Server) error {
+			if err := checkLanguage(*language, s.Languages()); err != nil {
+				return err
+			}
 			report, err := s.SendTestMail(ctx, *to, *language)
 			if errors.Is(err, server.ErrNoMailServer) {
 				return fmt.Errorf("%w; set it to your mail server, like smtp://user:password@mail.example.com, "+

@@ -23,6 +23,8 @@ func (p *program) migrateUp() *cobra.Command {
 		Use: "up", Short: "Bring the database schema up to date",
 		Long: "Apply the pending migrations. This is safe while the previous version serves, and when several\n" +
 			"processes do it concurrently.",
+		Example: "  gatehouse migrate up\n" +
+			"  gatehouse migrate up --grant-to gatehouse_app",
 		Args: exactArgs(),
 	}
 	grantTo := cmd.Flags().String("grant-to", "", "also grant this PostgreSQL `ROLE` what serving needs, and no more: "+
@@ -65,7 +67,10 @@ func (p *program) migrate(ctx context.Context, s *storage.Store, grantTo string)
 }
 
 func (p *program) migrateStatus() *cobra.Command {
-	cmd := &cobra.Command{Use: "status", Short: "List migrations and whether they are applied", Args: exactArgs()}
+	cmd := &cobra.Command{
+		Use: "status", Short: "List migrations and whether they are applied",
+		Example: "  gatehouse migrate status", Args: exactArgs(),
+	}
 	asJSON := jsonFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		cfg, err := p.databaseSettings(cmd, nil)

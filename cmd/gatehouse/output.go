@@ -16,6 +16,7 @@ import (
 	"golang.org/x/term"
 
 	"gatehouse/display"
+	"gatehouse/oauth/client"
 	"gatehouse/oauth/fetch"
 	"gatehouse/oauth/protocol"
 	"gatehouse/storage"
@@ -59,16 +60,39 @@ func operatorError(err error, record string) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, storage.ErrNotFound):
-		return fmt.Errorf("there is no %s", record)
+		return fmt.Errorf("there is no %s%s", record, listHint(record))
 	case errors.Is(err, storage.ErrConflict):
 		return fmt.Errorf("%s exists already", record)
 	case errors.As(err, &e) && errors.Is(e.Err, fetch.ErrRefused):
 		return errors.New(e.Code + ": " + e.Description + " If it is in your network, add its host to " +
 			"GATEHOUSE_FETCH_ALLOW_HOSTS, for this command and for the server.")
+	case errors.As(err, &e) && errors.Is(e.Err, client.ErrNoGroup):
+		return errors.New(e.Description + " See `gatehouse group list`, or create it with `gatehouse group create`.")
 	case errors.As(err, &e) && (e.Err == nil || e.Code == protocol.InvalidClientMetadata):
 		return errors.New(e.Code + ": " + e.Description)
 	}
 	return err
+}
+
+// listHint returns how to list the records of the kind of a record, for an error about one that does not exist.
+func listHint(record string) string {
+	for kind, command := range map[string]string{
+		"attribute": "attribute", "client": "client", "group": "group", "initial access token": "registration-token",
+		"resource": "resource", "role": "role", "scope": "scope", "unused invitation": "invite", "user": "user",
+	} {
+		if strings.HasPrefix(record, kind+" ") {
+			return "; see `gatehouse " + command + " list`"
+		}
+	}
+	return ""
+}
+
+// counted returns one for the number 1, and otherwise several, which has the number.
+func counted(n int64, one, several string) string {
+	if n == 1 {
+		return one
+	}
+	return fmt.Sprintf(several, n)
 }
 
 // formatTime returns a time for a table, "-" for nil.

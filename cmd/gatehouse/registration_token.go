@@ -64,7 +64,10 @@ func (p *program) registrationTokenCreate() *cobra.Command {
 }
 
 func (p *program) registrationTokenList() *cobra.Command {
-	cmd := &cobra.Command{Use: "list", Short: "List initial access tokens", Args: exactArgs()}
+	cmd := &cobra.Command{
+		Use: "list", Short: "List initial access tokens",
+		Example: "  gatehouse registration-token list", Args: exactArgs(),
+	}
 	asJSON := jsonFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		return p.withAdmin(cmd, func(ctx context.Context, a *admin.Admin) error {
@@ -87,7 +90,10 @@ func (p *program) registrationTokenList() *cobra.Command {
 }
 
 func (p *program) registrationTokenDelete() *cobra.Command {
-	cmd := &cobra.Command{Use: "delete ID", Short: "Revoke an initial access token", Args: exactArgs("ID")}
+	cmd := &cobra.Command{
+		Use: "delete ID", Short: "Revoke an initial access token",
+		Example: "  gatehouse registration-token delete 4f6a52d0-58c6-4a5e-9b0e-2f1a4c1f7c3d", Args: exactArgs("ID"),
+	}
 	yes := yesFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if err := p.confirm(*yes, "Delete initial access token "+args[0]+"?"); err != nil {

@@ -27,7 +27,8 @@ func (p *program) rekeyCommand() *cobra.Command {
 			"downtime. With secret.key next to an embedded database: run this, and restart the server\n" +
 			"immediately: until then it cannot read or create keys. The new key replaces the old one, which\n" +
 			"stays as secret.key.old-… for backups made before.",
-		Args: exactArgs(),
+		Example: "  gatehouse rekey",
+		Args:    exactArgs(),
 	}
 	yes := yesFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -75,7 +76,8 @@ func (p *program) rekeyCommand() *cobra.Command {
 }
 
 func (p *program) printRekeyed(rows int64) {
-	fmt.Fprintf(p.stdout, "the database has its new root key; %d rows were sealed under it\n", rows)
+	fmt.Fprintf(p.stdout, "the database has its new root key; %s sealed under it\n",
+		counted(rows, "1 row was", "%d rows were"))
 }
 
 // rekey seals everything under the new root key, returns the number of rows and closes the server.

@@ -57,7 +57,8 @@ func addResourceFlags(cmd *cobra.Command) resourceFlags {
 		tokenAlg: cmd.Flags().String("token-alg", "ES256",
 			"the algorithm that signs its access tokens: ES256, RS256, PS256 or EdDSA"),
 		requiredACR: cmd.Flags().String("required-acr", "none",
-			"users must sign in with a second factor (mfa) or a passkey (phr) before a client gets its access tokens"),
+			"users must sign in with a second factor (mfa; printed as its acr, 2) or a passkey (phr) before a client gets "+
+				"its access tokens; none: no restriction"),
 		maxAuthAge: cmd.Flags().String("max-auth-age", "0s",
 			"maximum age of the sign-in when a client gets its access tokens, like 15m; 0s: no maximum"),
 	}
@@ -199,8 +200,10 @@ func (p *program) resourceCreate() *cobra.Command {
 
 func (p *program) resourceUpdate() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "update URI", Short: "Change an API", Args: exactArgs("URI"),
-		Long: "Change the properties whose flags are passed; a list replaces the entire list.",
+		Use: "update URI", Short: "Change an API",
+		Example: "  gatehouse resource update https://api.example.com --scope notes.read --scope notes.write",
+		Args:    exactArgs("URI"),
+		Long:    "Change the properties whose flags are passed; a list replaces the entire list.",
 	}
 	flags := addResourceFlags(cmd)
 	jsonFlag(cmd)
@@ -238,7 +241,10 @@ func (p *program) changeResource(cmd *cobra.Command, flags resourceFlags, identi
 }
 
 func (p *program) resourceList() *cobra.Command {
-	cmd := &cobra.Command{Use: "list", Short: "List APIs", Args: exactArgs()}
+	cmd := &cobra.Command{
+		Use: "list", Short: "List APIs",
+		Example: "  gatehouse resource list", Args: exactArgs(),
+	}
 	asJSON := jsonFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		return p.withAdmin(cmd, func(ctx context.Context, a *admin.Admin) error {
@@ -269,7 +275,9 @@ func (p *program) resourceList() *cobra.Command {
 
 func (p *program) resourceDelete() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "delete URI", Short: "Delete an API", Args: exactArgs("URI"),
+		Use: "delete URI", Short: "Delete an API",
+		Example: "  gatehouse resource delete https://api.example.com",
+		Args:    exactArgs("URI"),
 		Long: "Delete an API. New tokens no longer have it in aud; issued tokens have it until they\n" +
 			"expire.",
 	}

@@ -62,6 +62,7 @@ func (p *program) roleCreate() *cobra.Command {
 func (p *program) roleList() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "list [URI]", Short: "List roles, of an API or of all", DisableFlagsInUseLine: true,
+		Example: "  gatehouse role list https://api.example.com",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 1 {
 				return exactArgs("[URI]")(cmd, args)
@@ -96,7 +97,9 @@ func (p *program) roleList() *cobra.Command {
 
 func (p *program) roleShow() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "show URI NAME", Short: "Show a role with its users, groups and clients", Args: exactArgs("URI", "NAME"),
+		Use: "show URI NAME", Short: "Show a role with its users, groups and clients",
+		Example: "  gatehouse role show https://api.example.com editor",
+		Args:    exactArgs("URI", "NAME"),
 	}
 	jsonFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -110,8 +113,9 @@ func (p *program) roleShow() *cobra.Command {
 func (p *program) roleUpdate() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "update URI NAME --description DESCRIPTION", Short: "Change the description of a role",
-		Long: "Change the description of a role and print it with its holders as JSON. Its name never changes.",
-		Args: exactArgs("URI", "NAME"),
+		Long:    "Change the description of a role and print it with its holders as JSON. Its name never changes.",
+		Example: "  gatehouse role update https://api.example.com editor --description 'May change every note'",
+		Args:    exactArgs("URI", "NAME"),
 	}
 	description := cmd.Flags().String("description", "", "what the role is for")
 	jsonFlag(cmd)
@@ -149,7 +153,8 @@ func (p *program) roleGrant() *cobra.Command {
 func (p *program) roleRevoke() *cobra.Command {
 	return p.changeRole(&cobra.Command{
 		Use: "revoke URI NAME", Short: "Revoke a role from users, groups and clients",
-		Long: "Revoke a role from users, groups and clients, and print it. Issued tokens have it until they expire.",
+		Long:    "Revoke a role from users, groups and clients, and print it. Issued tokens have it until they expire.",
+		Example: "  gatehouse role revoke https://api.example.com editor --user alice",
 	}, (*admin.Admin).RevokeRole)
 }
 
@@ -178,8 +183,10 @@ func (p *program) changeRole(cmd *cobra.Command, change func(
 
 func (p *program) roleDelete() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "delete URI NAME", Short: "Delete a role", Args: exactArgs("URI", "NAME"),
-		Long: "Delete a role with its assignments. Issued tokens have it until they expire.",
+		Use: "delete URI NAME", Short: "Delete a role",
+		Example: "  gatehouse role delete https://api.example.com editor",
+		Args:    exactArgs("URI", "NAME"),
+		Long:    "Delete a role with its assignments. Issued tokens have it until they expire.",
 	}
 	yes := yesFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {

@@ -49,7 +49,9 @@ func (p *program) scopeCreate() *cobra.Command {
 
 func (p *program) scopeUpdate() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "update NAME --description TEXT", Short: "Change the description of a scope", Args: exactArgs("NAME"),
+		Use: "update NAME --description TEXT", Short: "Change the description of a scope",
+		Example: "  gatehouse scope update notes.read --description 'Read your notes'",
+		Args:    exactArgs("NAME"),
 	}
 	description := cmd.Flags().String("description", "", scopeDescriptionUsage)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -71,7 +73,10 @@ func (p *program) scopeUpdate() *cobra.Command {
 }
 
 func (p *program) scopeList() *cobra.Command {
-	cmd := &cobra.Command{Use: "list", Short: "List scopes", Args: exactArgs()}
+	cmd := &cobra.Command{
+		Use: "list", Short: "List scopes",
+		Example: "  gatehouse scope list", Args: exactArgs(),
+	}
 	asJSON := jsonFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		return p.withAdmin(cmd, func(ctx context.Context, a *admin.Admin) error {
@@ -86,7 +91,8 @@ func (p *program) scopeList() *cobra.Command {
 			for _, s := range scopes {
 				rows = append(rows, []string{s.Name, s.Description})
 			}
-			return p.table("there are no scopes", []string{"name", "description"}, rows)
+			return p.table("there are no scopes; register one with `gatehouse scope create`",
+				[]string{"name", "description"}, rows)
 		})
 	}
 	return cmd
@@ -94,7 +100,9 @@ func (p *program) scopeList() *cobra.Command {
 
 func (p *program) scopeDelete() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "delete NAME", Short: "Delete a scope", Args: exactArgs("NAME"),
+		Use: "delete NAME", Short: "Delete a scope",
+		Example: "  gatehouse scope delete notes.read",
+		Args:    exactArgs("NAME"),
 		Long: "Delete a scope. New tokens do not have it; issued tokens have it until they expire. A scope that\n" +
 			"clients, resources or attributes use is not deleted unless --force is passed: clients would get\n" +
 			"invalid_scope, and no client would get the attributes.",

@@ -92,7 +92,10 @@ func (p *program) userCreate() *cobra.Command {
 }
 
 func (p *program) userList() *cobra.Command {
-	cmd := &cobra.Command{Use: "list", Short: "List users by username", Args: exactArgs()}
+	cmd := &cobra.Command{
+		Use: "list", Short: "List users by username",
+		Example: "  gatehouse user list", Args: exactArgs(),
+	}
 	asJSON := jsonFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		return p.withAdmin(cmd, func(ctx context.Context, a *admin.Admin) error {
@@ -118,7 +121,9 @@ func (p *program) userList() *cobra.Command {
 
 func (p *program) userShow() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "show USER", Short: "Show a user as JSON", Long: "Show a user as JSON. " + userArgument, Args: exactArgs("USER"),
+		Use: "show USER", Short: "Show a user as JSON", Long: "Show a user as JSON. " + userArgument,
+		Example: "  gatehouse user show alice@example.com",
+		Args:    exactArgs("USER"),
 	}
 	jsonFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -189,6 +194,8 @@ func (p *program) userSetPassword() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "set-password USER", Short: "Replace a user's password",
 		Long: "Replace a user's password, and end every session, grant and token of the user. " + userArgument,
+		Example: "  gatehouse user set-password alice\n" +
+			"  printf %s \"$PASSWORD\" | gatehouse user set-password alice --password-stdin",
 		Args: exactArgs("USER"),
 	}
 	fromStdin := passwordFlag(cmd)
@@ -256,6 +263,7 @@ func (p *program) userChangeCommand(c userChange) *cobra.Command {
 	}
 	cmd := &cobra.Command{Use: c.use + " USER", Short: c.short, Args: exactArgs("USER")}
 	cmd.Long = strings.ReplaceAll(c.long+" "+userArgument, "\n ", "\n")
+	cmd.Example = "  gatehouse user " + c.use + " alice"
 	yes := new(bool)
 	if c.question != "" {
 		yes = yesFlag(cmd)

@@ -18,7 +18,8 @@ func (p *program) userExport() *cobra.Command {
 		Use: "export USER", Short: "Print everything that is stored about a user as JSON",
 		Long: "Print everything that is stored about a user as JSON: profile, sessions, consents, factors, events.\n" +
 			"Secrets and their hashes are not in it. The export is recorded in the audit log. " + userArgument,
-		Args: exactArgs("USER"),
+		Example: "  gatehouse user export alice > alice.json",
+		Args:    exactArgs("USER"),
 	}
 	jsonFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -39,6 +40,8 @@ func (p *program) userDelete() *cobra.Command {
 		Long: "Delete a user with the user's sessions and consents. With --grace, every session, grant and token ends\n" +
 			"now, the user is notified by email and deleted later, unless the user signs in before. The username\n" +
 			"stays reserved for GATEHOUSE_USERNAME_RETENTION. " + userArgument,
+		Example: "  gatehouse user delete alice\n" +
+			"  gatehouse user delete alice --grace 7d",
 		Args: exactArgs("USER"),
 	}
 	grace := durationFlag(cmd, "grace", 0,

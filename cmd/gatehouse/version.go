@@ -19,7 +19,10 @@ type versionRecord struct {
 }
 
 func (p *program) versionCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "version", Short: "Print the version", Args: exactArgs()}
+	cmd := &cobra.Command{
+		Use: "version", Short: "Print the version",
+		Example: "  gatehouse version", Args: exactArgs(),
+	}
 	asJSON := jsonFlag(cmd)
 	cmd.RunE = func(*cobra.Command, []string) error {
 		v := versionRecord{Version: version, Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}

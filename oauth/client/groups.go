@@ -7,12 +7,16 @@ import (
 	"strings"
 
 	"gatehouse/oauth/params"
+	"gatehouse/oauth/protocol"
 	"gatehouse/storage"
 )
 
-// checkNewGroups returns invalid_client_metadata when the client has a group that does not exist and that it did not
-// have before: with a misspelled group it would be closed to every user. A group that was deleted since does not
-// prevent other changes.
+// ErrNoGroup is in the error for a group that does not exist.
+var ErrNoGroup = errors.New("no such group")
+
+// checkNewGroups returns invalid_client_metadata and ErrNoGroup when the client has a group that does not exist and
+// that it did not have before: with a misspelled group it would be closed to every user. A group that was deleted since
+// does not prevent other changes.
 func checkNewGroups(ctx context.Context, tx *storage.Store, before, after *storage.Client) error {
 	old := slices.Concat(before.ClaimGroups, before.RequiredGroups)
 	isPattern := func(item string) bool { return strings.HasSuffix(item, storage.GroupPattern) }
@@ -23,7 +27,9 @@ func checkNewGroups(ctx context.Context, tx *storage.Store, before, after *stora
 		}
 		_, err := tx.Group(ctx, name)
 		if errors.Is(err, storage.ErrNotFound) {
-			return invalid("There is no group %s.", params.Sanitize(name))
+			e := protocol.NewError(protocol.InvalidClientMetadata, "There is no group "+params.Sanitize(name)+".")
+			e.Err = ErrNoGroup
+			return e
 		}
 		if err != nil {
 			return err
