@@ -121,12 +121,18 @@ func (l *Log) AccountRow(ctx context.Context, userID, id string) (Row, error) {
 	return row, db.Wrap("read an event of an account", err)
 }
 
-// AccountRows returns the newest events of a user's account, newest first, without those of tokens. before is the time
-// of the last row of the previous page, or zero.
-func (l *Log) AccountRows(ctx context.Context, userID string, before time.Time, limit int) ([]Row, error) {
+// Cursor is the place of an event in the order of time. Events of the same millisecond are in the order of their ids.
+type Cursor struct {
+	At time.Time
+	ID string
+}
+
+// AccountRows returns the newest events of a user's account, newest first, without those of tokens. before is the last
+// row of the previous page, or zero.
+func (l *Log) AccountRows(ctx context.Context, userID string, before Cursor, limit int) ([]Row, error) {
 	where, args := accountCondition+" AND user_id = ?", []any{userID}
-	if !before.IsZero() {
-		where, args = where+" AND at < ?", append(args, db.Millis(before))
+	if at := db.Millis(before.At); !before.At.IsZero() {
+		where, args = where+" AND at <= ? AND (at < ? OR id < ?)", append(args, at, at, before.ID)
 	}
 	out, err := db.ListLimit[Row](ctx, l.db.Read, limit, "at DESC, id DESC", where, args...)
 	if err != nil {

@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"time"
 
 	"gatehouse/display"
 	"gatehouse/identity"
@@ -14,6 +13,7 @@ import (
 	"gatehouse/oauth/params"
 	"gatehouse/ratelimit"
 	"gatehouse/storage"
+	"gatehouse/storage/audit"
 	"gatehouse/web/page"
 )
 
@@ -187,7 +187,7 @@ func (p *Pages) ShowAccount(w http.ResponseWriter, r *http.Request) error {
 	if data.Sessions, err = p.sessions(r, user); err != nil {
 		return err
 	}
-	if data.Activity, _, err = p.activity(r, user, time.Time{}, 3); err != nil {
+	if data.Activity, _, err = p.activity(r, user, audit.Cursor{}, 3); err != nil {
 		return err
 	}
 	for i := range data.Activity {

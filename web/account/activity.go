@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
+
 	"gatehouse/display"
 	"gatehouse/identity"
 	"gatehouse/oauth/params"
@@ -34,7 +36,7 @@ type activityView struct {
 type activityPage struct {
 	accountLayout
 	Activity []activityView
-	Next     string // the time before which the next page begins, or ""
+	Next     string // the event after which the next page begins, or ""
 }
 
 // ShowActivity serves GET /account/activity: what happened to the account.
@@ -47,22 +49,34 @@ func (p *Pages) ShowActivity(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	var before time.Time
-	if ms, err := strconv.ParseInt(form.Get("before"), 10, 64); err == nil && ms > 0 {
-		before = time.UnixMilli(ms)
-	}
 	var data activityPage
 	if data.accountLayout, err = p.newLayout(r, user, activityPath, "account.activity"); err != nil {
 		return err
 	}
-	var next time.Time
-	if data.Activity, next, err = p.activity(r, user, before, activityPageSize); err != nil {
+	var next audit.Cursor
+	if data.Activity, next, err = p.activity(r, user, readCursor(form.Get("before")), activityPageSize); err != nil {
 		return err
 	}
-	if !next.IsZero() {
-		data.Next = strconv.FormatInt(next.UnixMilli(), 10)
-	}
+	data.Next = cursorText(next)
 	return p.pages.Render(w, http.StatusOK, "activity", data)
+}
+
+// cursorText returns a cursor as a parameter: the time in milliseconds and the id, or "".
+func cursorText(c audit.Cursor) string {
+	if c.At.IsZero() {
+		return ""
+	}
+	return strconv.FormatInt(c.At.UnixMilli(), 10) + "-" + c.ID
+}
+
+// readCursor returns the cursor of a parameter. That of the newest event is read for anything else.
+func readCursor(s string) audit.Cursor {
+	at, id, _ := strings.Cut(s, "-")
+	ms, err := strconv.ParseInt(at, 10, 64)
+	if err != nil || ms <= 0 || uuid.Validate(id) != nil {
+		return audit.Cursor{}
+	}
+	return audit.Cursor{At: time.UnixMilli(ms), ID: id}
 }
 
 // questionable are the events of which users can state whether they caused them.
@@ -72,16 +86,17 @@ var questionable = map[string]bool{
 	audit.RecoveryCodeUsed: true,
 }
 
-// activity returns the events of the account before a time, newest first, and the time before which there are more.
+// activity returns the events of the account before a cursor, newest first, and the cursor before which there are more,
+// if there are.
 func (p *Pages) activity(
-	r *http.Request, user *identity.SignedInUser, before time.Time, limit int,
-) (views []activityView, next time.Time, err error) {
+	r *http.Request, user *identity.SignedInUser, before audit.Cursor, limit int,
+) (views []activityView, next audit.Cursor, err error) {
 	rows, err := p.store.Audit.AccountRows(r.Context(), user.User.ID, before, limit)
 	if err != nil {
 		return nil, next, err
 	}
 	if len(rows) == limit {
-		next = rows[limit-1].At
+		next = audit.Cursor{At: rows[limit-1].At, ID: rows[limit-1].ID}
 	}
 	decided, err := p.statements(r, user, rows)
 	if err != nil {

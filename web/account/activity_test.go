@@ -1,9 +1,13 @@
 package account_test
 
 import (
+	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/uuid"
 
 	"gatehouse/cmd/gatehouse/server/servertest"
 	"gatehouse/storage/audit"
@@ -67,5 +71,35 @@ func TestStatementAboutEventIsOnAllPages(t *testing.T) {
 				t.Errorf("%d audit rows of %s, %v, want 1", n, event, err)
 			}
 		}
+		wantEveryEvent(t, s, b, alice.ID)
 	})
+}
+
+// wantEveryEvent fails the test unless the pages of activity have every event of one millisecond once, and the first
+// page for a parameter that is no cursor.
+func wantEveryEvent(t *testing.T, s *servertest.Server, b *servertest.Browser, userID string) {
+	t.Helper()
+	s.Clock.Advance(time.Minute)
+	for range 60 {
+		storagetest.Must(t, s.Store.Audit.Record(t.Context(), audit.Event{Type: audit.UserExported, UserID: userID}))
+	}
+	found, path := 0, "/account/activity"
+	for range 10 {
+		p := b.Open(path)
+		found += strings.Count(p.Text(), "Your data was downloaded")
+		i := slices.IndexFunc(p.Links(), func(link string) bool { return strings.Contains(link, "before=") })
+		if i < 0 {
+			break
+		}
+		path = p.Links()[i]
+	}
+	if found != 60 {
+		t.Errorf("the pages of activity have %d events of one millisecond, want 60", found)
+	}
+	first := b.Open("/account/activity").Text()
+	for _, invalid := range []string{"x", "-1", "1-x", "1-' OR 1=1", "99999999999999999999-" + uuid.NewString()} {
+		if p := b.Open("/account/activity?before=" + url.QueryEscape(invalid)); p.Text() != first {
+			t.Errorf("before=%s: %d %s, want the first page", invalid, p.Status, p.Text())
+		}
+	}
 }
