@@ -25,6 +25,9 @@ func (u *Users) ScheduleDeletion(
 // DeletionGrace returns the grace period of deletions that users request.
 func (u *Users) DeletionGrace() time.Duration { return u.options.SelfService.DeletionGrace }
 
+// DeletionTime returns when a user is deleted who requests it now.
+func (u *Users) DeletionTime() time.Time { return u.store.Now().Add(u.DeletionGrace()) }
+
 // Delete removes a user immediately. The username stays reserved for the configured time.
 func (u *Users) Delete(ctx context.Context, id string) error {
 	return u.store.DeleteUser(ctx, id, u.options.SelfService.UsernameRetention)

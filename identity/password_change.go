@@ -46,6 +46,9 @@ func (u *Users) ChangePassword(ctx context.Context, user *SignedInUser, in Passw
 		if _, err := u.SignIn(ctx, user.User.Username, in.Current, device); err != nil {
 			return err
 		}
+		if in.New == in.Current {
+			return &PasswordError{Rule: Unchanged, Err: &InputError{"the password is the current one"}}
+		}
 		// Verifying may have replaced the hash of an imported password.
 		if stored, err = u.store.Password(ctx, user.User.ID); err != nil {
 			return err

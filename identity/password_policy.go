@@ -23,9 +23,10 @@ type PasswordRule string
 const (
 	TooShort    PasswordRule = "short"
 	TooLong     PasswordRule = "long"
-	NotText     PasswordRule = "text"     // not UTF-8
-	TooCommon   PasswordRule = "common"   // in the list of common passwords, or close to one
-	TooPersonal PasswordRule = "personal" // the user's name, email address or that of the server, or close to them
+	NotText     PasswordRule = "text"      // not UTF-8
+	TooCommon   PasswordRule = "common"    // in the list of common passwords, or close to one
+	TooPersonal PasswordRule = "personal"  // the user's name, email address or that of the server, or close to them
+	Unchanged   PasswordRule = "unchanged" // the current password
 )
 
 // Error implements error.

@@ -79,7 +79,8 @@ type Link struct {
 	Unproven bool
 }
 
-// Link returns what the link with a token is for. It returns ErrLinkRefused when it cannot be used.
+// Link returns what the link with a token is for. It returns ErrLinkRefused when it cannot be used, and then at most its
+// purpose.
 func (u *Users) Link(ctx context.Context, token string) (Link, error) {
 	format, hash := u.tokenFormat(), credential.Hash(token)
 	switch {
@@ -96,8 +97,11 @@ func (u *Users) Link(ctx context.Context, token string) (Link, error) {
 		s, err := u.store.SignUp(ctx, hash)
 		return Link{Purpose: LinkSignUp, Email: s.Email, Request: s.RequestID}, u.linkRefused(ctx, hash, LinkSignUp, err)
 	}
+	if refusal := (*storage.RefusalError)(nil); errors.As(err, &refusal) {
+		return Link{Purpose: refusal.Purpose}, u.linkRefused(ctx, hash, refusal.Purpose, err)
+	}
 	if err != nil {
-		return Link{}, u.linkRefused(ctx, hash, t.Purpose, err)
+		return Link{}, err
 	}
 	user, err := u.store.User(ctx, t.UserID)
 	return Link{Purpose: t.Purpose, User: user, Email: t.Email, Request: t.RequestID}, err

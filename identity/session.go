@@ -27,6 +27,8 @@ const (
 type SignedInUser struct {
 	Session storage.BrowserSession
 	User    storage.User
+	// CancelledDeletion is when the user would have been deleted, if this sign-in has cancelled that.
+	CancelledDeletion *time.Time
 
 	token string // of the session, a part of the cookie
 }
@@ -229,13 +231,14 @@ func (u *Users) StartSession(
 	if err != nil {
 		return nil, err
 	}
-	if user.DeletionAt != nil { // signing in cancels it
+	deletion := user.DeletionAt
+	if deletion != nil { // signing in cancels it
 		if err := u.store.CancelDeletion(r.Context(), user.ID); err != nil {
 			return nil, err
 		}
 		user.DeletionAt = nil
 	}
-	started := &SignedInUser{Session: row, User: user, token: token}
+	started := &SignedInUser{Session: row, User: user, CancelledDeletion: deletion, token: token}
 	signedIn := append([]*SignedInUser{started}, slices.DeleteFunc(slices.Clone(others), func(o *SignedInUser) bool {
 		return o.User.ID == user.ID
 	})...)

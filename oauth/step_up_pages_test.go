@@ -2,6 +2,7 @@ package oauth_test
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -91,6 +92,10 @@ var stepUpPages = []servertest.Requirement{
 			failed := b.Submit("/login", form)
 			if failed.Status != http.StatusUnauthorized || strings.Contains(failed.Text(), "with your password") {
 				t.Errorf("a passkey that is refused: %d %s, want 401 without the password", failed.Status, failed.Text())
+			}
+			if links := failed.Links(); !slices.Contains(links, "/login?another=1&request="+form.Get("request")) ||
+				!slices.Contains(links, "/oauth2/logout") {
+				t.Errorf("the links of the page are %v, want another account and the sign-out", links)
 			}
 			other := b.Open("/login?another=1&request=" + form.Get("request"))
 			if !leads(other) {

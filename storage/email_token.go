@@ -180,12 +180,17 @@ func (s *Store) emailTokenRefusal(ctx context.Context, hash []byte) error {
 		return &RefusalError{Reason: "unknown, or replaced by a newer one"}
 	case err != nil:
 		return err
-	case t.UsedAt != nil:
-		return &RefusalError{Reason: "already used", UserID: t.UserID}
-	case !t.ExpiresAt.After(s.Now()):
-		return &RefusalError{Reason: "expired", UserID: t.UserID}
 	}
-	return &RefusalError{Reason: "the user is disabled, or ended everything since", UserID: t.UserID}
+	refusal := &RefusalError{
+		Reason: "the user is disabled, or ended everything since", UserID: t.UserID, Purpose: t.Purpose,
+	}
+	switch {
+	case t.UsedAt != nil:
+		refusal.Reason = "already used"
+	case !t.ExpiresAt.After(s.Now()):
+		refusal.Reason = "expired"
+	}
+	return refusal
 }
 
 // deleteEmailTokens deletes the tokens and codes of a user, in the current transaction: those that were requested

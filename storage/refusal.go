@@ -13,6 +13,7 @@ type RefusalError struct {
 	Reason  string
 	UserID  string // of the code or grant, empty when unknown
 	GrantID string
+	Purpose string // of the EmailToken
 }
 
 // Error returns the reason.

@@ -255,6 +255,10 @@ func (j *journey) invitation() {
 func (j *journey) deletion() {
 	for _, when := range []string{"first", "second"} {
 		j.signIn(journeyPassword)
+		if when == "second" {
+			j.look("cancelled", "Your account will not be deleted")
+			j.press("Continue")
+		}
 		j.do("wait for the account", visible("You have no passkeys"))
 		j.open("/account/delete")
 		j.look("delete-"+when, "You will be signed out everywhere, and apps will lose access")

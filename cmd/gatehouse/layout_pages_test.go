@@ -21,6 +21,7 @@ type pageWalk struct {
 	language string
 	b        *servertest.Browser
 	pages    []layoutPage
+	undo     string // the link of the notice about an added factor
 }
 
 // layoutPages returns every page in a language. The browser of the walk has no scripts, so that it takes milliseconds.
@@ -38,7 +39,8 @@ func layoutPages(s *layoutServer, language string) []layoutPage {
 	w.recentPages()
 	w.signOut()
 	w.linkPages(max)
-	w.withoutMail()
+	w.undoPages(ida)
+	w.otherSettings()
 	s.QueuedMails()
 	s.Clock.Advance(5 * time.Minute) // for the rate limits of the next walk
 	return w.pages
@@ -119,20 +121,28 @@ func (w *pageWalk) requestPages(u storage.User, app servertest.TOTP) {
 	w.show("no_access", w.b.Authorize(w.limited, request...), "You do not have access to")
 	w.show("login/passkey_only", w.b.Authorize(w.strict, request...), "A passkey is required")
 	w.show("error/form", w.b.Submit("/account/profile", url.Values{}), "no longer valid")
+	w.require(u, identity.ACRPasskey, nil)
+	w.open("login/passkey_only_account", "/account", "a password is not enough here")
+}
+
+// require makes a group of a user require an acr.
+func (w *pageWalk) require(u storage.User, acr string, until *time.Time) {
+	w.T.Helper()
+	ctx, group := w.T.Context(), "requires-"+acr+"-"+w.language
+	storagetest.Must(w.T, w.Store.CreateGroup(ctx, storage.Group{Name: group}))
+	storagetest.Must(w.T, w.Store.UpdateGroup(ctx, group, func(g *storage.Group) error {
+		g.RequiredACR, g.EnrolUntil = acr, until
+		return nil
+	}))
+	storagetest.Must(w.T, w.Store.AddGroupMembers(ctx, group, []string{u.ID}))
 }
 
 // enrolPages opens the pages of a user who has nothing.
 func (w *pageWalk) enrolPages(u storage.User) {
 	w.T.Helper()
 	w.newBrowser()
-	ctx, until := w.T.Context(), w.Clock.Now().Add(24*time.Hour)
-	group := "enrol-" + w.language
-	storagetest.Must(w.T, w.Store.CreateGroup(ctx, storage.Group{Name: group}))
-	storagetest.Must(w.T, w.Store.UpdateGroup(ctx, group, func(g *storage.Group) error {
-		g.RequiredACR, g.EnrolUntil = identity.ACRSecondFactor, &until
-		return nil
-	}))
-	storagetest.Must(w.T, w.Store.AddGroupMembers(ctx, group, []string{u.ID}))
+	until := w.Clock.Now().Add(24 * time.Hour)
+	w.require(u, identity.ACRSecondFactor, &until)
 	terms := w.show("terms/account", w.b.SignIn(w.b.Open("/login?to=account"), u.Username), "will be signed out")
 	later := w.submit("enrol/account", terms, "/terms", "Add it now to be ready", "decision", "accept")
 	w.show("enrol/later", w.b.Authorize(w.app, "scope", "openid "+w.scope), "Add it now to be ready")
@@ -167,7 +177,8 @@ func (w *pageWalk) severalUsers(first, second storage.User) {
 		}
 	}
 	w.open("sessions", "/account/sessions", "If you do not recognize one")
-	w.open("activity", "/account/activity", "This was not me")
+	submitForm(w.b, w.b.Open("/login?another=1"), "/login", "username", second.Username, "password", "x")
+	w.open("activity", "/account/activity", "Failed attempt to sign in")
 	profile := w.open("profile", "/account/profile", "Contact")
 	w.submit("profile/invalid", profile, "/account/profile", "Nothing was saved", "birthdate", "tomorrow", "edit", "x\nx")
 }
@@ -179,6 +190,7 @@ func (w *pageWalk) changePages(u storage.User) {
 	setup := w.submit("security/totp-setup", security, "/account/security/totp", "Scan this code")
 	w.submit("security/incorrect", setup, "/account/security/totp-confirm", "This code is incorrect", "code", "1")
 	w.submit("security/codes", security, "/account/security/recovery-codes", "Save your recovery codes")
+	w.undo = w.link(storage.MailFactorAdded)
 	const confirm = "/account/security/"
 	w.open("security_confirm", confirm+"totp-remove", "Remove the authenticator app?")
 	w.open("security_confirm/codes", confirm+"recovery-codes", "Create new recovery codes?")
@@ -229,11 +241,11 @@ func (w *pageWalk) linkPages(u storage.User) {
 	reset := w.open("self_service/reset", w.link(storage.MailResetPassword), "Choose a new password")
 	w.submit("self_service/common", reset, "/reset", "tried first by attackers", "password", "password123")
 	w.submit("self_service/reset_done", reset, "/reset", "Your password is changed", "password", "ten-tiny-otters")
+	undo := w.open("self_service/undo_factors", w.undo, "This was added to your account")
+	w.submit("self_service/undone_factors", undo, "/verify", "Now choose a new password")
 	w.QueuedMails()
 	other := w.word(60, "other") + w.language + "@example.com"
-	storagetest.Must(w.T, w.Users.RequestEmailChange(ctx, u, other, identity.Origin{Language: "en"}))
-	change := w.link(storage.MailVerifyEmail)
-	w.open("self_service/sign_in_first", change, "sign in to it in this browser")
+	w.open("self_service/sign_in_first", w.changeAddress(u, other), "sign in to it in this browser")
 	for _, path := range []string{"reset", "verify", "invite"} {
 		w.open("self_service/refused_"+path, "/"+path+"?token=x", "This link no longer works")
 	}
@@ -251,11 +263,48 @@ func (w *pageWalk) linkPages(u storage.User) {
 	_, link, err := w.Users.Invite(ctx, identity.NewInvitation{Lifetime: time.Hour})
 	storagetest.Must(w.T, err)
 	w.open("self_service/invited", link, "Enter your email address")
+	_, link, err = w.Users.Invite(ctx, identity.NewInvitation{Email: other, Lifetime: time.Hour})
+	storagetest.Must(w.T, err)
+	w.open("self_service/invited_address", link, "We will send a link to your address")
 }
 
-// withoutMail opens the pages of a server that sends no email and on which users cannot sign up.
-func (w *pageWalk) withoutMail() {
+// changeAddress requests a change of the address of a user, and returns the link of it.
+func (w *pageWalk) changeAddress(u storage.User, to string) string {
 	w.T.Helper()
+	u, err := w.Users.User(w.T.Context(), u.Username) // its epoch has changed
+	storagetest.Must(w.T, err)
+	storagetest.Must(w.T, w.Users.RequestEmailChange(w.T.Context(), u, to, identity.Origin{Language: "en"}))
+	return w.link(storage.MailVerifyEmail)
+}
+
+// undoPages opens the pages on which a user cancels a deletion and restores an address.
+func (w *pageWalk) undoPages(u storage.User) {
+	w.T.Helper()
+	w.newBrowser()
+	w.b.SignIn(w.b.Open("/login?then=delete"), u.Username)
+	w.submit("self_service/deleted", w.b.Open("/account/delete"), "/account/delete", "Your account will be deleted")
+	w.submit("deletion_cancelled", w.b.Open("/login?then=delete"), "/login", "Your account will not be deleted", "username", u.Username, "password",
+		servertest.Password)
+	w.TOTP(u)
+	w.QueuedMails()
+	change := w.b.Open(w.changeAddress(u, w.word(60, "address")+w.language+"@example.com"))
+	w.submit("self_service/verified", change, "/verify", "Your email address is confirmed")
+	link := w.link(storage.MailEmailChanged)
+	undo := w.open("self_service/undo", link, "Your password no longer works")
+	w.submit("self_service/undone", undo, "/verify", "Your old password no longer works")
+	w.open("self_service/refused_undo", link, "This link no longer works")
+}
+
+// otherSettings opens the pages of a server that sends no email and on which users cannot sign up, and of one with a
+// captcha, whose script cannot be loaded.
+func (w *pageWalk) otherSettings() {
+	w.T.Helper()
+	captcha := w.StartAnotherWith("GATEHOUSE_CAPTCHA_URL=https://captcha.example/verify", "GATEHOUSE_CAPTCHA_SECRET=x",
+		"GATEHOUSE_CAPTCHA_SITE_KEY=x", "GATEHOUSE_CAPTCHA_SCRIPT_URL=https://challenges.captcha.example/api.js")
+	connectTo(captcha)
+	w.b = captcha.Browser()
+	w.b.SetCookie("language", w.language)
+	w.open("self_service/captcha", "/sign-up", "A check appears here")
 	another := w.StartAnotherWith("GATEHOUSE_SMTP_URL=", "GATEHOUSE_SIGN_IN_CODES=false", "GATEHOUSE_SIGN_UP=off")
 	connectTo(another)
 	w.newBrowser()

@@ -108,7 +108,8 @@ type accountLayout struct {
 	UserName, Email, Notice string
 	SignOutToken            string // of the form that signs out
 	IsOverview              bool
-	OffersReset             bool // Notice leads to a reset of the password
+	NoticeLink              string // the path of what Notice names as the next step; empty: none
+	NoticeLinkText          string
 	OtherUsers              bool // other users are signed in to this browser too
 	Navigation              []navigationItem
 }
@@ -120,7 +121,7 @@ type navigationItem struct {
 
 // navigation lists the account pages, with the key of their name.
 var navigation = [][2]string{
-	{homePath, "account.overview"}, {clientsPath, "account.apps_short"}, {sessionsPath, "account.sessions_short"},
+	{homePath, "account.overview"}, {clientsPath, "account.apps"}, {sessionsPath, "account.sessions_short"},
 	{securityPath, "security.short"}, {profilePath, "account.profile"}, {activityPath, "account.activity"},
 }
 
@@ -132,6 +133,13 @@ var notices = map[string]string{
 	"others-ended": "account.others_ended", "confirmed": "activity.confirmed", "reported": "activity.reported",
 	"reported-factor": "activity.reported_factor", "reported-reset": "activity.reported_reset",
 	"reported-no-mail": "activity.reported_no_mail",
+}
+
+// noticeLinks are the next steps that notices name: the path and the key of its name.
+var noticeLinks = map[string][2]string{
+	"activity.reported": {"/account/password", "flow.change.title"}, "activity.reported_reset": {"/forgot", "flow.reset.title"},
+	"activity.reported_factor":  {"/account/password", "flow.change.title"},
+	"activity.reported_no_mail": {"/account/password", "flow.change.title"},
 }
 
 // newLayout returns the layout of the account page at a path, with the title that a message has.
@@ -146,7 +154,10 @@ func (p *Pages) newLayout(
 	layout.Width = "wide"
 	notice, _, _ := strings.Cut(r.URL.RawQuery, "&")
 	if key, ok := notices[notice]; ok {
-		layout.Notice, layout.OffersReset = p.pages.Text(r, key), key == "activity.reported_reset"
+		layout.Notice = p.pages.Text(r, key)
+		if next, ok := noticeLinks[key]; ok {
+			layout.NoticeLink, layout.NoticeLinkText = p.pages.Path(next[0]), p.pages.Text(r, next[1])
+		}
 	}
 	for _, item := range navigation {
 		layout.Navigation = append(layout.Navigation, navigationItem{

@@ -2,6 +2,7 @@ package account_test
 
 import (
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -37,6 +38,17 @@ func decideEnrolment(b *servertest.Browser, p servertest.Page, decision string) 
 	return b.Follow(b.Submit("/enrol", form))
 }
 
+// wantWaysOut fails the test unless a page that the user cannot pass has these links, and none that leads back to it.
+func wantWaysOut(t *testing.T, p servertest.Page, paths ...string) {
+	t.Helper()
+	links := p.Links()
+	for _, path := range paths {
+		if !slices.Contains(links, path) || slices.Contains(links, "/account") {
+			t.Errorf("%s has the links %v, want %s and not /account", p.URL, links, path)
+		}
+	}
+}
+
 // TestPolicyOfUserGuardsAccountPages covers PE18: what a group requires of its members, account pages require too. Who
 // lacks the factor adds it, gets the data of the account, deletes it or signs out; who has it signs in with it.
 func TestPolicyOfUserGuardsAccountPages(t *testing.T) {
@@ -47,6 +59,7 @@ func TestPolicyOfUserGuardsAccountPages(t *testing.T) {
 		require(s, alice, "2", nil)
 		p := b.SignIn(b.Open("/login"), "alice")
 		wantAt(t, "a sign-in without the factor", p, "/enrol")
+		wantWaysOut(t, p, "/select")
 		for _, path := range []string{"", "/apps", "/sessions", "/profile", "/activity", "/password", "/email"} {
 			wantAt(t, path, b.Follow(b.Open("/account"+path)), "/enrol")
 		}
@@ -62,11 +75,13 @@ func TestPolicyOfUserGuardsAccountPages(t *testing.T) {
 		authenticator := s.TOTP(alice)
 		p = b.Follow(b.Open("/account/profile"))
 		wantAt(t, "with the factor, without its code", p, "/login/factor")
+		wantWaysOut(t, p, "/oauth2/logout", "/login?another=1&then=profile")
 		wantAt(t, "the code", b.Follow(b.SubmitFactor(p, authenticator.Code())), "/account/profile")
 		storagetest.Exec(t, s.Store, s.DB, "UPDATE browser_sessions SET acr = '1'")
 		s.Clock.Advance(11 * time.Minute)
 		p = b.Follow(b.Open("/account/profile"))
 		wantAt(t, "an old session without the factor", p, "/login")
+		wantWaysOut(t, p, "/oauth2/logout", "/login?another=1&then=profile")
 		p = b.Follow(b.SubmitFactor(b.BeginSignIn(p, "alice"), authenticator.Code()))
 		wantAt(t, "both factors", p, "/account/profile")
 

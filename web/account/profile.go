@@ -15,6 +15,7 @@ type profilePage struct {
 	accountLayout
 	FormToken, Username, Problem string
 	EmailVerified                bool
+	Deletion                     string // what a deletion of the account does
 	Groups                       []profileGroup
 	Attributes                   attributeSection
 	PasskeyUser                  string // after a change: what the browser signals to password managers, as JSON
@@ -95,6 +96,10 @@ func (p *Pages) renderProfile(
 	var err error
 	if data.accountLayout, err = p.newLayout(r, user, profilePath, "account.profile"); err != nil {
 		return err
+	}
+	data.Deletion = p.pages.Text(r, "profile.delete.message.now")
+	if grace := p.users.DeletionGrace(); grace > 0 {
+		data.Deletion = p.pages.Text(r, "profile.delete.message", p.pages.Wait(r, grace))
 	}
 	if data.Notice != "" {
 		data.PasskeyUser = p.users.PasskeyUser(user.User)

@@ -38,6 +38,7 @@ type securityPage struct {
 	SignInAgain        string // the path of the sign-in page
 	Recent             bool   // the user signed in a short time ago, with the second factor if there is one
 	Factors            storage.Factors
+	PasswordChanged    *page.Time // nil: the user has no password
 	PasskeyList        passkeyList
 	SecurityKeyList    passkeyList
 	Accepted           string // the passkeys that the browser signals to password managers, as JSON
@@ -67,6 +68,9 @@ func (p *Pages) renderSecurity(
 	data.Query = page.WithRequest("", data.Request)
 	data.SignInAgain = page.SignInAgain(page.WithRequest(securityPath, data.Request))
 	if data.Factors, err = p.users.Factors(r.Context(), user.User.ID); err != nil {
+		return err
+	}
+	if err := p.showPassword(r, user.User.ID, &data); err != nil {
 		return err
 	}
 	if data.Recent, err = p.users.MayChangeAccount(r.Context(), user, data.Factors); err != nil {
@@ -109,6 +113,17 @@ func (p *Pages) renderSecurity(
 	data.PasskeyUser = p.users.PasskeyUser(user.User)
 	w.Header().Set("Cache-Control", "no-store")
 	return p.pages.Render(w, status, "security", data)
+}
+
+// showPassword adds since when the user has the password.
+func (p *Pages) showPassword(r *http.Request, userID string, data *securityPage) error {
+	password, err := p.store.Password(r.Context(), userID)
+	if errors.Is(err, storage.ErrNotFound) {
+		return nil
+	}
+	changed := p.pages.NewTime(r, password.ChangedAt, p.store.Now())
+	data.PasswordChanged = &changed
+	return err
 }
 
 // ChangeSecurity serves POST /account/security/{action}.

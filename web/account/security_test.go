@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -35,6 +36,23 @@ func wantNoneOf(t *testing.T, codes []string, pages ...servertest.Page) {
 	}
 }
 
+// wantLinksToPassword fails the test unless the security page has the password with the date of its last change, and the
+// pages with the advice to change it have a link.
+func wantLinksToPassword(t *testing.T, b *servertest.Browser) {
+	t.Helper()
+	for path, want := range map[string]string{
+		securityPath: "Last changed: today", "/account/sessions": "change your password",
+		"/account/activity": "change your password", "/account/activity?reported": "Change your password now",
+		"/account/activity?reported-no-mail": "change your password",
+		securityPath + "?reported-factor":    "change your password",
+	} {
+		p := b.Open(path)
+		if !strings.Contains(p.Text(), want) || !slices.Contains(p.Links(), "/account/password") {
+			t.Errorf("%s: %s with the links %v, want %q and a link to change the password", path, p.Text(), p.Links(), want)
+		}
+	}
+}
+
 // TestSecurityPageSetsUpTOTPAndNeedsRecentSignIn sets up a TOTP authenticator on the account page (PE11), sees the
 // recovery codes once (PE13), and must sign in again, with the code, after 10 minutes (PE17).
 func TestSecurityPageSetsUpTOTPAndNeedsRecentSignIn(t *testing.T) {
@@ -44,6 +62,7 @@ func TestSecurityPageSetsUpTOTPAndNeedsRecentSignIn(t *testing.T) {
 		s.User("alice")
 		b := s.Browser()
 		b.SignIn(b.Open("/login"), "alice")
+		wantLinksToPassword(t, b)
 		page := submitSecurity(b, b.Open(securityPath), "totp")
 		k := totp.New()
 		shown := regexp.MustCompile(`[A-Z2-7]{4}( [A-Z2-7]{4}){7}`).FindString(page.Text())

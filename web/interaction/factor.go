@@ -64,6 +64,9 @@ func (p *Pages) afterSignIn(
 		}
 	}
 	if a == nil {
+		if signedIn.CancelledDeletion != nil {
+			return p.renderDeletionCancelled(w, r, signedIn, nil, page.AccountPath(to))
+		}
 		return page.RedirectTo(page.AccountPath(to))
 	}
 	err := p.oauth.RecordSignIn(r.Context(), a, p.users.EnsureBrowser(w, r), signedIn)
@@ -72,6 +75,9 @@ func (p *Pages) afterSignIn(
 	}
 	if err != nil {
 		return err
+	}
+	if signedIn.CancelledDeletion != nil {
+		return p.renderDeletionCancelled(w, r, signedIn, a, requestPath(a))
 	}
 	// Without an additional redirect, so that max_age=1 can be satisfied on a slow network.
 	return p.continueRequest(w, r, a)
@@ -84,6 +90,7 @@ type factorPage struct {
 	Problem, KeyProblem                      string // of the code, and of the security key
 	Factors                                  storage.Factors
 	SecurityKey                              string // request options, as JSON
+	IsSignedIn                               bool   // the user only confirms a sign-in
 }
 
 // ShowFactor serves GET /login/factor: the second factor of a pending sign-in.
@@ -120,6 +127,11 @@ func (p *Pages) renderFactor(
 	if data.SecurityKey, err = p.users.SecurityKeyRequest(r.Context(), pending); err != nil {
 		return err
 	}
+	current, err := p.users.CurrentUser(r)
+	if err != nil {
+		return err
+	}
+	data.IsSignedIn = current != nil && current.User.ID == user.ID
 	if pending.RequestID != "" {
 		a, err := p.resume(r, pending.RequestID, pending.BrowserHash, false)
 		if err != nil {

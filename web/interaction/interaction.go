@@ -40,6 +40,7 @@ func New(
 		"factor": factorPage{}, "select": selectPage{}, "no_access": noAccessPage{},
 		"confirm": confirmPage{}, "consent": consentPage{}, "form_post": formPostPage{}, "logout": logoutPage{},
 		"signed_out": signedOutPage{}, "enrol": enrolPage{},
+		"deletion_cancelled": deletionCancelledPage{},
 	}); err != nil {
 		return nil, err
 	}

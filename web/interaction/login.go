@@ -33,6 +33,8 @@ type loginPage struct {
 	To, Passkey, UnknownPasskey           string // Passkey: request options, as JSON
 	PasskeyFirst                          bool   // the request is for a passkey, which some users may not have
 	PasskeyOnly                           bool   // the user has a passkey, and a password is not enough
+	CanSignOut                            bool   // the user is signed in
+	HasAccount                            bool   // the account pages are open to the user without signing in again
 }
 
 // ShowLogin serves GET /login: for an authorization request, or for the account pages.
@@ -125,10 +127,15 @@ func (p *Pages) renderLogin(w http.ResponseWriter, r *http.Request, attempt logi
 		case user == nil:
 		case attempt.again:
 			data.Again, data.Reauthenticate, data.Username = true, true, user.User.Username
-			data.Self = page.SignInAgain(page.AccountPath(attempt.to))
+			data.Self, data.CanSignOut = page.SignInAgain(page.AccountPath(attempt.to)), true
 			if data.PasskeyOnly, err = p.accountNeedsPasskey(r, user, attempt.to); err != nil {
 				return err
 			}
+			step, _, err := p.users.AccountStep(r.Context(), user)
+			if err != nil {
+				return err
+			}
+			data.HasAccount = step != identity.AccountSignIn
 		default:
 			data.SignedInAs = userName(user)
 		}
@@ -146,7 +153,7 @@ func (p *Pages) renderLogin(w http.ResponseWriter, r *http.Request, attempt logi
 	data.OtherUsers, data.PasskeyFirst = len(users) > 0 && a.RequiredSubject == "", a.PrefersPasskey()
 	if !attempt.another {
 		if user := p.oauth.SelectSubject(a, users); user != nil {
-			data.Reauthenticate = true
+			data.Reauthenticate, data.CanSignOut = true, true
 			data.Username = cmp.Or(data.Username, user.User.Username)
 			if data.PasskeyOnly, err = p.requestNeedsPasskey(r, a, user); err != nil {
 				return err

@@ -96,7 +96,7 @@ func (p *Pages) renderAccount(
 	w http.ResponseWriter, r *http.Request, a accountPage, user *identity.SignedInUser, problem error,
 ) error {
 	v := p.newView(r, a.title, a.lead)
-	v.Links = []link{{"/account", p.pages.Text(r, "flow.account")}}
+	v.Links = []link{p.toAccount(r)}
 	f, err := p.users.Factors(r.Context(), user.User.ID)
 	if err != nil {
 		return err
@@ -121,6 +121,8 @@ func (p *Pages) renderAccount(
 			})
 		}
 		v.Choices = []choice{{Name: "end_everything", Label: p.pages.Text(r, "flow.end_everything")}}
+	case deletePage.path:
+		v.Lead = p.deletionLead(r)
 	case emailPage.path:
 		v.Fields = []field{{Name: "email", Label: p.pages.Text(r, "flow.email"), Kind: "email", Autocomplete: "email"}}
 	}
@@ -188,7 +190,10 @@ func (p *Pages) ChangePassword(w http.ResponseWriter, r *http.Request) error {
 	if err := p.users.KeepDevice(w, r, user.User); err != nil {
 		return err
 	}
-	return p.done(w, r, "flow.reset.done.title", "flow.change.done", "/account")
+	if form.Get("end_everything") != "" {
+		return p.done(w, r, "flow.reset.done.title", p.pages.Text(r, "flow.change.done.everything"), p.signIn(r, ""))
+	}
+	return p.done(w, r, "flow.reset.done.title", p.pages.Text(r, "flow.change.done"), p.toAccount(r))
 }
 
 // ChangeEmail serves POST /account/email.
@@ -209,7 +214,7 @@ func (p *Pages) ChangeEmail(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return p.renderAccount(w, r, emailPage, user, err)
 	}
-	return p.done(w, r, "flow.sent.title", "flow.email.sent", "/account")
+	return p.done(w, r, "flow.sent.title", p.pages.Text(r, "flow.email.sent"), p.toAccount(r))
 }
 
 // Export serves POST /account/export: a download of everything that is stored about the user.
@@ -244,23 +249,41 @@ func (p *Pages) Delete(w http.ResponseWriter, r *http.Request) error {
 	if mayChange, err := p.mayChangeNow(r, deletePage, user); err != nil || !mayChange {
 		return errors.Join(err, p.renderAccount(w, r, deletePage, user, nil))
 	}
-	_, err = p.users.ScheduleDeletion(r.Context(), user.User, p.users.DeletionGrace(), p.pages.Language(r).Tag)
+	grace := p.users.DeletionGrace()
+	at, err := p.users.ScheduleDeletion(r.Context(), user.User, grace, p.pages.Language(r).Tag)
 	if err == nil {
 		err = p.users.KeepDevice(w, r, user.User)
 	}
 	if err != nil {
 		return err
 	}
-	return p.done(w, r, "flow.delete.done.title", "flow.delete.done", "/login?to=account")
+	if grace <= 0 {
+		return p.done(w, r, "flow.delete.done.title", p.pages.Text(r, "flow.delete.done.now"), link{})
+	}
+	v := view{
+		Layout: p.pages.NewLayout(r, "flow.delete.done.title"),
+		Lead:   p.pages.Text(r, "flow.delete.done", p.pages.DateTime(r, at)),
+		Links:  []link{{"/login?to=account", p.pages.Text(r, "flow.delete.cancel")}}, // no button: it undoes the deletion
+	}
+	return p.render(w, r, v, nil)
 }
 
-// done writes a page about something that is done, with a link.
-func (p *Pages) done(w http.ResponseWriter, r *http.Request, title, lead, path string) error {
-	v := p.newView(r, title, lead)
-	text := "flow.account"
-	if path != "/account" {
-		text = "flow.sign_in"
+// deletionLead returns what happens to an account that its user deletes, and when.
+func (p *Pages) deletionLead(r *http.Request) string {
+	grace := p.users.DeletionGrace()
+	if grace <= 0 {
+		return p.pages.Text(r, "flow.delete.lead.now")
 	}
-	v.Links = []link{{path, p.pages.Text(r, text)}}
+	return p.pages.Text(r, "flow.delete.lead", p.pages.Wait(r, grace), p.pages.Date(r, p.users.DeletionTime()))
+}
+
+// toAccount returns the link to the account pages.
+func (p *Pages) toAccount(r *http.Request) link {
+	return link{"/account", p.pages.Text(r, "flow.account")}
+}
+
+// done writes a page about something that is done, with the next step, if there is one.
+func (p *Pages) done(w http.ResponseWriter, r *http.Request, title, lead string, next link) error {
+	v := view{Layout: p.pages.NewLayout(r, title), Lead: lead, Next: next}
 	return p.render(w, r, v, nil)
 }

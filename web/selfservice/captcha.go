@@ -22,6 +22,15 @@ type Captcha struct {
 	Sources                    string // of what the widget loads, for the Content-Security-Policy
 }
 
+// Host returns the host of the script.
+func (c Captcha) Host() string {
+	u, err := url.Parse(c.ScriptURL)
+	if err != nil {
+		return ""
+	}
+	return u.Host
+}
+
 // Limits of a request to the service.
 const (
 	captchaTimeout     = 5 * time.Second

@@ -107,6 +107,9 @@ func wantWidget(t *testing.T, b *servertest.Browser, page servertest.Page) {
 		!strings.Contains(page.Body, `<script src="https://captcha.example/api.js" async defer>`) {
 		t.Errorf("the sign-up page has no widget: %s", page.Body)
 	}
+	if !strings.Contains(page.Text(), "reload the page, or allow scripts of captcha.example in this browser") {
+		t.Errorf("the sign-up page: %s, want what to do when the widget is missing", page.Text())
+	}
 	for _, path := range []string{"/login", "/forgot"} {
 		if policy := b.Open(path).Header.Get("Content-Security-Policy"); strings.Contains(policy, "captcha.example") {
 			t.Errorf("the policy of %s is %s", path, policy)

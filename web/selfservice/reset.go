@@ -83,7 +83,7 @@ func (p *Pages) resetView(w http.ResponseWriter, r *http.Request, token string, 
 		},
 		p.newPasswordField(r),
 	}
-	v.Choices = []choice{{Name: "end_everything", Label: p.pages.Text(r, "flow.end_everything")}}
+	v.Choices = []choice{{Name: "end_everything", Label: p.pages.Text(r, "flow.reset.end_everything")}}
 	recent, _, err := p.users.RecentFactors(r.Context(), found.User.ID)
 	if len(recent) > 0 {
 		items := strings.Join(p.factorItems(r, recent), ", ")
@@ -131,12 +131,12 @@ func (p *Pages) Reset(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	v := p.newView(r, "flow.reset.done.title", "flow.reset.done")
+	v.Next = p.signIn(r, request)
 	if in.RemoveFactors {
 		if err := p.addRetained(r, &v, found.User.ID); err != nil {
 			return err
 		}
 	}
-	v.Links = []link{p.signIn(r, request)}
 	return p.render(w, r, v, nil)
 }
 
@@ -145,7 +145,7 @@ func (p *Pages) ShowVerify(w http.ResponseWriter, r *http.Request) error {
 	token, found, err := p.readLink(r)
 	switch {
 	case err != nil:
-		return p.render(w, r, view{}, err)
+		return p.render(w, r, view{purpose: found.Purpose}, err)
 	case found.Purpose == identity.LinkSignUp:
 		return p.render(w, r, p.accountView(w, r, "/verify", token, found, identity.NewAccount{}), nil)
 	}
@@ -155,17 +155,16 @@ func (p *Pages) ShowVerify(w http.ResponseWriter, r *http.Request) error {
 	if isOwn, err := p.isOwnChange(r, found); err != nil || !isOwn {
 		return errors.Join(err, p.renderSignInFirst(w, r))
 	}
-	keys := map[string][2]string{
-		storage.VerifyEmail:     {"flow.verify.title", "flow.verify.submit"},
-		storage.ChangeEmail:     {"flow.verify.title", "flow.verify.submit"},
-		storage.UndoEmailChange: {"flow.undo.title", "flow.undo.submit"},
-	}[found.Purpose]
-	if keys[0] == "" {
+	switch found.Purpose {
+	case storage.VerifyEmail, storage.ChangeEmail:
+	case storage.UndoEmailChange:
+		return p.showUndoEmailChange(w, r, token, found)
+	default:
 		return p.render(w, r, view{}, identity.ErrLinkRefused)
 	}
-	v := p.newView(r, keys[0], "")
+	v := p.newView(r, "flow.verify.title", "")
 	v.Lead = found.Email
-	p.form(w, r, &v, "/verify", token, keys[1])
+	p.form(w, r, &v, "/verify", token, "flow.verify.submit")
 	return p.render(w, r, v, nil)
 }
 
@@ -195,10 +194,11 @@ func (p *Pages) Verify(w http.ResponseWriter, r *http.Request) error {
 	}
 	token := form.Get("token")
 	found, err := p.users.Link(r.Context(), token)
-	if err == nil && found.Purpose == identity.LinkSignUp {
+	purpose := found.Purpose
+	if err == nil && purpose == identity.LinkSignUp {
 		return p.createAccount(w, r, "/verify", form, found)
 	}
-	if err == nil && found.Purpose == storage.UndoFactors {
+	if err == nil && purpose == storage.UndoFactors {
 		return p.undoFactors(w, r, token, found.User)
 	}
 	before := found.User
@@ -210,16 +210,19 @@ func (p *Pages) Verify(w http.ResponseWriter, r *http.Request) error {
 	}
 	v := p.newView(r, "flow.verified.title", "flow.verified")
 	if err != nil {
-		v.Lead = strings.TrimSpace(found.Email)
+		v.Lead, v.purpose = strings.TrimSpace(found.Email), purpose
 		return p.render(w, r, v, err)
 	}
-	v.Links = []link{{"/account", p.pages.Text(r, "flow.account")}}
-	if found.Purpose == storage.UndoEmailChange {
+	v.Next = p.toAccount(r)
+	if purpose == storage.UndoEmailChange {
 		if err := p.users.KeepDevice(w, r, before); err != nil {
 			return err
 		}
 		v = p.newView(r, "flow.undone.title", "flow.undone")
-		v.Links = []link{{"/forgot", p.pages.Text(r, "flow.reset.title")}}
+		v.Next = link{"/forgot", p.pages.Text(r, "flow.reset.title")}
+		if err := p.addRetained(r, &v, found.User.ID); err != nil {
+			return err
+		}
 	}
 	return p.render(w, r, v, nil)
 }

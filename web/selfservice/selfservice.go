@@ -14,6 +14,7 @@ import (
 	"gatehouse/oauth/params"
 	"gatehouse/oauth/protocol"
 	"gatehouse/ratelimit"
+	"gatehouse/storage"
 	"gatehouse/storage/reqevent"
 	"gatehouse/web/page"
 )
@@ -60,6 +61,8 @@ type view struct {
 	Danger              bool   // the form destroys something
 	Challenge           string // of a proof of work
 	Captcha             *Captcha
+	Next                link   // the next step, as a button; empty: none
+	purpose             string // of the link in an email that was opened
 	Links               []link
 }
 
@@ -168,7 +171,10 @@ func (p *Pages) render(w http.ResponseWriter, r *http.Request, v view, problem e
 	case problem == nil:
 	case errors.Is(problem, identity.ErrLinkRefused):
 		status = http.StatusBadRequest
-		v = p.refusedLinkView(r)
+		var err error
+		if v, err = p.refusedLinkView(r, v.purpose); err != nil {
+			return err
+		}
 	case errors.Is(problem, identity.ErrNoMail):
 		request := v.Request
 		v = p.newView(r, "flow.no_mail.title", "flow.no_mail.lead")
@@ -192,23 +198,34 @@ func (p *Pages) render(w http.ResponseWriter, r *http.Request, v view, problem e
 	return p.pages.Render(w, status, "self_service", v)
 }
 
-// refusedLinkView is the page of a link that cannot be used, with how to get another one of its kind.
-func (p *Pages) refusedLinkView(r *http.Request) view {
-	lead, policy := "flow.link.lead", p.users.SignUpPolicy()
+// refusedLinkView is the page of a link that cannot be used, with how to get another one of its kind. The purpose of a
+// link that was replaced or deleted is not stored.
+func (p *Pages) refusedLinkView(r *http.Request, purpose string) (view, error) {
+	user, err := p.users.CurrentUser(r)
+	if err != nil {
+		return view{}, err
+	}
+	policy := p.users.SignUpPolicy()
+	lead, last := "flow.link.lead", p.signIn(r, "")
+	if user != nil {
+		last = p.toAccount(r)
+	}
 	var again []link
-	switch r.URL.Path {
-	case p.pages.Path("/invite"):
+	switch {
+	case r.URL.Path == p.pages.Path("/invite"):
 		lead = "flow.link.invitation"
-	case p.pages.Path("/reset"):
+	case r.URL.Path == p.pages.Path("/reset"):
 		again = []link{{"/forgot", p.pages.Text(r, "flow.forgot")}}
-	default:
-		if policy == identity.SignUpOpen || policy == identity.SignUpDomains {
-			again = []link{{"/sign-up", p.pages.Text(r, "flow.sign_up.title")}}
-		}
+	case purpose == storage.UndoEmailChange || purpose == storage.UndoFactors:
+		lead, again = "flow.link.undo", []link{{"/forgot", p.pages.Text(r, "flow.reset.title")}}
+	case purpose == storage.ChangeEmail || purpose == storage.VerifyEmail:
+		again = []link{{"/account/email", p.pages.Text(r, "flow.email.title")}}
+	case user == nil && (policy == identity.SignUpOpen || policy == identity.SignUpDomains):
+		again = []link{{"/sign-up", p.pages.Text(r, "flow.sign_up.title")}}
 	}
 	v := p.newView(r, "flow.link.title", lead)
-	v.Links = append(again, p.signIn(r, ""))
-	return v
+	v.Links = append(again, last)
+	return v, nil
 }
 
 // showProblem shows an error about a value at its field, or above the form, in the language of the page.
@@ -247,6 +264,7 @@ func (p *Pages) PasswordProblem(r *http.Request, e *identity.PasswordError) stri
 	key := map[identity.PasswordRule]string{
 		identity.TooShort: "password.short", identity.TooLong: "password.long", identity.NotText: "password.text",
 		identity.TooCommon: "password.common", identity.TooPersonal: "password.personal",
+		identity.Unchanged: "password.unchanged",
 	}[e.Rule]
 	if e.Value > 0 {
 		return p.pages.Text(r, key, e.Value)

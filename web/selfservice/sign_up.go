@@ -37,6 +37,14 @@ type emailInput struct {
 // emailView is the first step of a sign-up: an address that gets a link.
 func (p *Pages) emailView(w http.ResponseWriter, r *http.Request, path string, in emailInput) view {
 	v := p.newView(r, "flow.sign_up.title", "flow.sign_up.lead")
+	if path == "/invite" {
+		lead := "flow.invited.lead"
+		if in.fixed {
+			lead = "flow.invited.lead.fixed"
+		}
+		v = p.newView(r, "flow.invited.title", "")
+		v.Lead = p.pages.Text(r, lead, p.pages.BrandName())
+	}
 	v.Request = in.request
 	p.form(w, r, &v, path, in.token, "flow.sign_up.submit")
 	v.Fields = []field{{
@@ -57,10 +65,13 @@ func (p *Pages) SignUp(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return p.requestSignUp(w, r, "/sign-up", form)
+	return p.requestSignUp(w, r, "/sign-up", form, false)
 }
 
-func (p *Pages) requestSignUp(w http.ResponseWriter, r *http.Request, path string, form url.Values) error {
+// requestSignUp sends the link of a sign-up. fixed is set for an invitation with an address.
+func (p *Pages) requestSignUp(
+	w http.ResponseWriter, r *http.Request, path string, form url.Values, fixed bool,
+) error {
 	// Without a proof of work, as in browsers without JavaScript, the limit is stricter.
 	if p.users.CheckProof(r.Context(), signUpProof, form.Get("challenge"), form.Get("nonce")) != nil {
 		if err := p.checkLimit(r, ratelimit.SignUpUnproven); err != nil {
@@ -71,7 +82,7 @@ func (p *Pages) requestSignUp(w http.ResponseWriter, r *http.Request, path strin
 	if err != nil {
 		return err
 	}
-	in := emailInput{token: form.Get("token"), email: form.Get("email"), request: request}
+	in := emailInput{token: form.Get("token"), email: form.Get("email"), request: request, fixed: fixed}
 	if path == "/sign-up" { // an invitation is a proof of its own
 		if err := p.checkCaptcha(r.Context(), form); err != nil {
 			return p.captchaFailed(w, r, p.emailView(w, r, path, in), err)
@@ -121,7 +132,7 @@ func (p *Pages) AcceptInvitation(w http.ResponseWriter, r *http.Request) error {
 		if found.Email != "" {
 			form.Set("email", found.Email)
 		}
-		return p.requestSignUp(w, r, "/invite", form)
+		return p.requestSignUp(w, r, "/invite", form, found.Email != "")
 	}
 	return p.createAccount(w, r, "/invite", form, found)
 }
@@ -171,6 +182,6 @@ func (p *Pages) createAccount(
 		return err
 	}
 	v := p.newView(r, "flow.created.title", "flow.created")
-	v.Links = []link{p.signIn(r, request)}
+	v.Next = p.signIn(r, request)
 	return p.render(w, r, v, nil)
 }

@@ -2,6 +2,7 @@ package selfservice
 
 import (
 	"net/http"
+	"strings"
 
 	"gatehouse/identity"
 	"gatehouse/storage"
@@ -42,20 +43,46 @@ func (p *Pages) showUndoFactors(w http.ResponseWriter, r *http.Request, token st
 	return p.render(w, r, v, nil)
 }
 
+// showUndoEmailChange shows what the link of a notice about a changed address does, and the button that does it.
+func (p *Pages) showUndoEmailChange(w http.ResponseWriter, r *http.Request, token string, found identity.Link) error {
+	recent, retained, err := p.users.RecentFactors(r.Context(), found.User.ID)
+	if err != nil {
+		return err
+	}
+	f, err := p.users.Factors(r.Context(), found.User.ID)
+	if err != nil {
+		return err
+	}
+	v := p.newView(r, "flow.undo.title", "")
+	v.Lead, v.Items = p.pages.Text(r, "flow.undo.lead", found.Email), []string{p.pages.Text(r, "flow.undo.sessions")}
+	if len(recent) > 0 {
+		added := strings.Join(p.factorItems(r, recent), ", ")
+		v.Items = append(v.Items, p.pages.Text(r, "flow.undo.factors", added))
+	}
+	if f.Password {
+		v.Items = append(v.Items, p.pages.Text(r, "flow.undo.password"))
+	}
+	if retained {
+		v.Problem = p.pages.Text(r, "flow.factors.retained")
+	}
+	p.form(w, r, &v, "/verify", token, "flow.undo.submit")
+	return p.render(w, r, v, nil)
+}
+
 // undoFactors uses the link, and leads to the next step: a new password, and before it the address if that was changed.
 // before is the user before that.
 func (p *Pages) undoFactors(w http.ResponseWriter, r *http.Request, token string, before storage.User) error {
 	user, addressChanged, err := p.users.UndoFactors(r.Context(), token)
 	if err != nil {
-		return p.render(w, r, view{}, err)
+		return p.render(w, r, view{purpose: storage.UndoFactors}, err)
 	}
 	if err := p.users.KeepDevice(w, r, before); err != nil {
 		return err
 	}
 	v := p.newView(r, "flow.factors.done.title", "flow.factors.done")
-	v.Links = []link{{"/forgot", p.pages.Text(r, "flow.factors.reset")}}
+	v.Next = link{"/forgot", p.pages.Text(r, "flow.factors.reset")}
 	if addressChanged {
-		v.Lead, v.Links = p.pages.Text(r, "flow.factors.address"), nil
+		v.Lead, v.Next = p.pages.Text(r, "flow.factors.address"), link{}
 	}
 	if err := p.addRetained(r, &v, user.ID); err != nil {
 		return err
