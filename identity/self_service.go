@@ -79,8 +79,8 @@ type Link struct {
 	Unproven bool
 }
 
-// Link returns what the link with a token is for. It returns ErrLinkRefused when it cannot be used, and then at most its
-// purpose.
+// Link returns what the link with a token is for. It returns ErrLinkRefused when it cannot be used, and then at most
+// its purpose.
 func (u *Users) Link(ctx context.Context, token string) (Link, error) {
 	format, hash := u.tokenFormat(), credential.Hash(token)
 	switch {

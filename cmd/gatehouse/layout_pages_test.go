@@ -283,8 +283,8 @@ func (w *pageWalk) undoPages(u storage.User) {
 	w.newBrowser()
 	w.b.SignIn(w.b.Open("/login?then=delete"), u.Username)
 	w.submit("self_service/deleted", w.b.Open("/account/delete"), "/account/delete", "Your account will be deleted")
-	w.submit("deletion_cancelled", w.b.Open("/login?then=delete"), "/login", "Your account will not be deleted", "username", u.Username, "password",
-		servertest.Password)
+	w.submit("deletion_cancelled", w.b.Open("/login?then=delete"), "/login", "Your account will not be deleted",
+		"username", u.Username, "password", servertest.Password)
 	w.TOTP(u)
 	w.QueuedMails()
 	change := w.b.Open(w.changeAddress(u, w.word(60, "address")+w.language+"@example.com"))

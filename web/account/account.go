@@ -137,7 +137,8 @@ var notices = map[string]string{
 
 // noticeLinks are the next steps that notices name: the path and the key of its name.
 var noticeLinks = map[string][2]string{
-	"activity.reported": {"/account/password", "flow.change.title"}, "activity.reported_reset": {"/forgot", "flow.reset.title"},
+	"activity.reported":         {"/account/password", "flow.change.title"},
+	"activity.reported_reset":   {"/forgot", "flow.reset.title"},
 	"activity.reported_factor":  {"/account/password", "flow.change.title"},
 	"activity.reported_no_mail": {"/account/password", "flow.change.title"},
 }

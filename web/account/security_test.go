@@ -36,8 +36,8 @@ func wantNoneOf(t *testing.T, codes []string, pages ...servertest.Page) {
 	}
 }
 
-// wantLinksToPassword fails the test unless the security page has the password with the date of its last change, and the
-// pages with the advice to change it have a link.
+// wantLinksToPassword fails the test unless the security page has the password with the date of its last change, and
+// the pages with the advice to change it have a link.
 func wantLinksToPassword(t *testing.T, b *servertest.Browser) {
 	t.Helper()
 	for path, want := range map[string]string{

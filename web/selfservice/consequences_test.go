@@ -114,8 +114,8 @@ func TestPasswordPagesStateWhatEnds(t *testing.T) {
 }
 
 // TestDeletionStatesWhenAndSignInThatCancelsIt covers PE32 over HTTP: the pages have the waiting period and the date,
-// and the page after a sign-in that cancels the deletion states that, for the account pages and for an app, also after a
-// second factor.
+// and the page after a sign-in that cancels the deletion states that, for the account pages and for an app, also after
+// a second factor.
 func TestDeletionStatesWhenAndSignInThatCancelsIt(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
