@@ -41,9 +41,10 @@ type Language struct {
 
 // entry is one message: a text, or one text for each plural form of a number.
 type entry struct {
-	text  string
-	forms map[plural.Form]string
-	line  int
+	text   string
+	forms  map[plural.Form]string
+	values int // how many it needs
+	line   int
 }
 
 // Load reads the messages of every language in files, an overlay of package templates. A file that replaces that of a
@@ -225,6 +226,19 @@ func (l *Language) Text(key string, values ...any) string {
 		return strings.ReplaceAll(text, "%%", "%")
 	}
 	return fmt.Sprintf(text, values...)
+}
+
+// Fill returns the message as Text does. It returns an error when there is none with this key, or it needs another number
+// of values.
+func (l *Language) Fill(key string, values ...any) (string, error) {
+	e, ok := l.messages[key]
+	if !ok {
+		return "", fmt.Errorf("there is no message %q", key)
+	}
+	if len(values) != e.values {
+		return "", fmt.Errorf("the number of values of the message %q is %d, not %d", key, e.values, len(values))
+	}
+	return l.Text(key, values...), nil
 }
 
 // form returns the plural form of the first integer (CLDR).

@@ -62,7 +62,7 @@ func parse(name string, content []byte) (map[string]entry, error) {
 			invalid = append(invalid, fmt.Errorf("%s:%d: %w", name, at, err))
 			continue
 		}
-		e.line = at
+		e.line, e.values = at, len(e.placeholders()[0])
 		messages[key] = e
 	}
 	if _, err := d.Token(); err != nil {

@@ -113,7 +113,7 @@ func parseLanguages(files fs.FS, catalogue *message.Catalogue) (map[string]templ
 }
 
 func parseTemplates(files fs.FS, l *message.Language) (pair templatePair, err error) {
-	functions := map[string]any{"text": func(key string, values ...any) (string, error) { return text(l, key, values...) }}
+	functions := map[string]any{"text": l.Fill}
 	content, err := fs.ReadFile(files, "mail.txt")
 	if err != nil {
 		return pair, err
@@ -126,14 +126,6 @@ func parseTemplates(files fs.FS, l *message.Language) (pair templatePair, err er
 	}
 	pair.html, err = htmltemplate.New("mail.html").Funcs(functions).Parse(string(content))
 	return pair, err
-}
-
-// text returns a message, or an error for one that does not exist.
-func text(l *message.Language, key string, values ...any) (string, error) {
-	if !l.Has(key) {
-		return "", fmt.Errorf("there is no message %q", key)
-	}
-	return l.Text(key, values...), nil
 }
 
 // unfilled matches what is left when a message does not have a placeholder for each value, or a value for each
@@ -246,10 +238,10 @@ func (r *Renderer) fill(view *layout, m storage.OpenedMail, k kind, zone *time.L
 		}
 		return out
 	}
-	if view.Subject, err = text(l, prefix+"subject", values(k.subject)...); err != nil {
+	if view.Subject, err = l.Fill(prefix+"subject", values(k.subject)...); err != nil {
 		return err
 	}
-	all, err := text(l, prefix+"text", values(k.text)...)
+	all, err := l.Fill(prefix+"text", values(k.text)...)
 	if err != nil {
 		return err
 	}
@@ -257,7 +249,7 @@ func (r *Renderer) fill(view *layout, m storage.OpenedMail, k kind, zone *time.L
 		view.Paragraphs = append(view.Paragraphs, strings.Split(paragraph, "\n"))
 	}
 	if m.Merged > 0 {
-		merged, err := text(l, "mail.merged", strconv.FormatInt(m.Merged, 10))
+		merged, err := l.Fill("mail.merged", strconv.FormatInt(m.Merged, 10))
 		if err != nil {
 			return err
 		}
@@ -277,7 +269,7 @@ func (r *Renderer) fill(view *layout, m storage.OpenedMail, k kind, zone *time.L
 			return err
 		}
 	}
-	view.Button, err = text(l, prefix+"button")
+	view.Button, err = l.Fill(prefix+"button")
 	return err
 }
 

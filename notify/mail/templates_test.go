@@ -35,7 +35,7 @@ func TestOperatorReplacesTemplatesOfMails(t *testing.T) {
 		"field":   {"mail.html", "<p>\n{{.Nonsense}}</p>", "mail.html:2"},
 		"syntax":  {"mail.txt", "{{if}}", "mail.txt:1"},
 		"message": {"mail.txt", `{{text "mail.nonsense"}}`, `"mail.nonsense"`},
-		"values":  {"mail.txt", `{{text "mail.footer"}}`, `mail.txt: a message of the email`},
+		"values":  {"mail.txt", `{{text "mail.footer"}}`, `mail.txt:1:2`},
 	} {
 		_, err := newRenderer(t, write(x.file, x.content), time.Now)
 		if err == nil || !strings.Contains(err.Error(), x.want) {

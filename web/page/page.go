@@ -202,7 +202,7 @@ func functions(l *message.Language) template.FuncMap {
 		return nil
 	}
 	return template.FuncMap{
-		"text":     func(key string, values ...any) (string, error) { return l.Text(key, values...), check(key) },
+		"text":     l.Fill,
 		"before":   func(key string) (string, error) { return l.Before(key), check(key) },
 		"after":    func(key string) (string, error) { return l.After(key), check(key) },
 		"labels":   labels,
