@@ -287,3 +287,36 @@ func TestRefusedPasskeysShowTheSamePage(t *testing.T) {
 		}
 	})
 }
+
+// TestPasskeySignInNeedsNoMoreStatementsForPolicies signs in with a passkey, which queries the database twice beside
+// what the session needs, whatever factors the groups of the user require.
+func TestPasskeySignInNeedsNoMoreStatementsForPolicies(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, db string) {
+		p := newPasskeyPages(t, db)
+		a := p.add(func(a *passkeytest.Authenticator) { a.Synced = true })
+		statements := func() uint64 {
+			t.Helper()
+			b := p.Browser()
+			login := b.Open("/login")
+			response := a.Get(login.Attribute("data-passkey-get"))
+			before := p.Store.Stats().Database.Statements
+			if page := p.use(b, login, response); page.Status != http.StatusSeeOther {
+				t.Fatalf("a sign-in with a passkey: %d %s, want a redirect", page.Status, page.Text())
+			}
+			return p.Store.Stats().Database.Statements - before
+		}
+		statements() // fills the caches
+		without := statements()
+		storagetest.Must(t, p.Store.CreateGroup(t.Context(), storage.Group{Name: "staff", CreatedAt: p.Clock.Now()}))
+		storagetest.Must(t, p.Store.UpdateGroup(t.Context(), "staff", func(g *storage.Group) error {
+			g.RequiredACR = "phr"
+			return nil
+		}))
+		storagetest.Must(t, p.Store.AddGroupMembers(t.Context(), "staff", []string{p.alice.ID}))
+		statements()
+		if with := statements(); with != without {
+			t.Errorf("statements of a sign-in with a passkey: %d with a required factor, %d without one", with, without)
+		}
+	})
+}

@@ -24,7 +24,11 @@ func (p *Pages) completeLogin(
 	w http.ResponseWriter, r *http.Request, user storage.User, first identity.Authentication,
 	a *oauth.AuthorizationRequest, to string,
 ) error {
-	request, err := p.signInRequest(r, user, a)
+	request, err := identity.SignInRequest{}, error(nil)
+	// No second factor follows a passkey, so that what the groups of the user require need not be read.
+	if !identity.ACRSatisfies(first.ACR, identity.ACRSecondFactor) {
+		request, err = p.signInRequest(r, user, a)
+	}
 	if err != nil {
 		return err
 	}
