@@ -177,6 +177,9 @@ func (u *Users) RequestOf(ctx context.Context, id string, browser []byte) (strin
 // MailAvailable reports whether flows that send an email work.
 func (u *Users) MailAvailable() bool { return u.store.MailEnabled() }
 
+// MailDelayed reports whether emails are queued but cannot be sent now.
+func (u *Users) MailDelayed() bool { return u.store.MailDelayed() }
+
 // SignUpPolicy returns who can create an account, one of the constants SignUp….
 func (u *Users) SignUpPolicy() string { return u.options.SelfService.SignUp }
 

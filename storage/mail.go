@@ -104,6 +104,12 @@ func (s *Store) EnableMail() { s.mailEnabled.Store(true) }
 // MailEnabled reports whether this installation sends emails.
 func (s *Store) MailEnabled() bool { return s.mailEnabled.Load() }
 
+// SetMailDelayed sets whether queued emails wait because the mail server does not respond.
+func (s *Store) SetMailDelayed(delayed bool) { s.mailDelayed.Store(delayed) }
+
+// MailDelayed reports what SetMailDelayed set. It does not depend on any recipient, so pages can show it.
+func (s *Store) MailDelayed() bool { return s.mailDelayed.Load() }
+
 // mailPurpose is the purpose of the key that emails are sealed with. It survives a change of the root key.
 const mailPurpose = "mail"
 

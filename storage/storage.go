@@ -62,6 +62,7 @@ type shared struct {
 	followed db.Heartbeat // of followChanges
 
 	mailEnabled atomic.Bool // whether QueueMail queues
+	mailDelayed atomic.Bool // whether the mail server did not respond to the last check
 
 	health        health
 	cleanupBehind atomic.Int64 // by how much AdvanceCleanupTime lags the clock, in nanoseconds

@@ -144,7 +144,11 @@ func TestPermanentRejectionOfAddressIsRecognized(t *testing.T) {
 	if failed.RejectsRecipient() || server.Up() {
 		t.Errorf("RejectsRecipient of %v = %v, Up = %v, want false", failed, failed.RejectsRecipient(), server.Up())
 	}
+	if err := server.Check(t.Context()); !errors.As(err, &failed) || failed.Step != mail.StepConnect {
+		t.Errorf("Check of the stopped server = %v, want an error of %s", err, mail.StepConnect)
+	}
 	s.Restart()
+	storagetest.Must(t, server.Check(t.Context()))
 	if _, err := server.Send(t.Context(), testMessage("a@example.com")); err != nil || !server.Up() {
 		t.Errorf("Send after the restart = %v, Up = %v, want no error and true", err, server.Up())
 	}

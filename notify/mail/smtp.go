@@ -148,14 +148,27 @@ func (s *Server) Send(ctx context.Context, m Message) (Report, error) {
 	return report, err
 }
 
+// Check connects and authenticates without sending anything. The error is an *Error. It ends with ctx.
+func (s *Server) Check(ctx context.Context) error {
+	limited, cancel := context.WithTimeout(ctx, sendTimeout)
+	defer cancel()
+	var report Report
+	return s.converse(limited, &report, func(client *smtp.Client) error { return s.begin(client, &report) })
+}
+
 func (s *Server) send(ctx context.Context, m Message, content []byte, report *Report) error {
+	return s.converse(ctx, report, func(client *smtp.Client) error { return s.dialogue(client, m, content, report) })
+}
+
+// converse opens a connection for a dialogue and closes it.
+func (s *Server) converse(ctx context.Context, report *Report, dialogue func(client *smtp.Client) error) error {
 	conn, client, err := s.connect(ctx, report)
 	if err != nil {
 		return withContext(ctx, err)
 	}
 	defer context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })()
 	defer func() { _ = conn.Close() }()
-	err = s.dialogue(client, m, content, report)
+	err = dialogue(client)
 	if err == nil {
 		_ = client.Quit() // the email is accepted in any case
 	}
@@ -202,8 +215,8 @@ func (s *Server) tlsConfig() *tls.Config {
 	return &tls.Config{ServerName: s.Host, RootCAs: s.RootCAs, MinVersion: tls.VersionTLS12}
 }
 
-// dialogue sends the message through a connection.
-func (s *Server) dialogue(client *smtp.Client, m Message, content []byte, report *Report) error {
+// begin encrypts the connection and authenticates.
+func (s *Server) begin(client *smtp.Client, report *Report) error {
 	if err := client.Hello(s.Hello); err != nil {
 		return &Error{StepConnect, err}
 	}
@@ -212,6 +225,14 @@ func (s *Server) dialogue(client *smtp.Client, m Message, content []byte, report
 	}
 	if err := s.authenticate(client, report); err != nil {
 		return &Error{StepAuthenticate, err}
+	}
+	return nil
+}
+
+// dialogue sends the message through a connection.
+func (s *Server) dialogue(client *smtp.Client, m Message, content []byte, report *Report) error {
+	if err := s.begin(client, report); err != nil {
+		return err
 	}
 	if err := client.Mail("<" + m.From.Address + ">"); err != nil {
 		return &Error{StepSender, err}

@@ -24,6 +24,8 @@ type codePage struct {
 	clientView
 	Request, To, FormToken, Username, Problem, Notice string
 
+	Delayed bool // the code is sent later
+
 	Sent string // when a code was requested, in milliseconds; empty: the user enters a name
 }
 
@@ -62,13 +64,14 @@ func (p *Pages) ShowCode(w http.ResponseWriter, r *http.Request) error {
 
 func (p *Pages) renderCode(w http.ResponseWriter, r *http.Request, attempt codeAttempt) error {
 	browser := p.users.EnsureBrowser(w, r)
-	title := "code.title"
-	if attempt.sent != "" {
+	title, isSent := "code.title", attempt.sent != ""
+	if isSent {
 		title = "flow.sent.title"
 	}
 	data := codePage{
 		Layout: p.pages.NewLayout(r, title), Request: attempt.request, To: attempt.to, Username: attempt.username,
 		Problem: attempt.problem, Notice: attempt.notice, Sent: attempt.sent,
+		Delayed:   isSent && p.users.MailDelayed(),
 		FormToken: p.pages.FormToken(attempt.tokenParts(browser)...),
 	}
 	if attempt.request != "" {

@@ -214,7 +214,9 @@ func (p *Pages) ChangeEmail(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return p.renderAccount(w, r, emailPage, user, err)
 	}
-	return p.done(w, r, "flow.sent.title", p.pages.Text(r, "flow.email.sent"), p.toAccount(r))
+	v := p.sentView(r, "flow.email.sent")
+	v.Links = []link{p.toAccount(r)}
+	return p.render(w, r, v, nil)
 }
 
 // Export serves POST /account/export: a download of everything that is stored about the user.

@@ -52,7 +52,7 @@ func (p *Pages) RequestReset(w http.ResponseWriter, r *http.Request) error {
 	if err := p.users.RequestReset(r.Context(), form.Get("username"), p.origin(r, request)); err != nil {
 		return p.render(w, r, view{Request: request}, err)
 	}
-	v := p.newView(r, "flow.sent.title", "flow.forgot.sent")
+	v := p.sentView(r, "flow.forgot.sent")
 	v.Links = []link{p.signIn(r, request)}
 	return p.render(w, r, v, nil)
 }

@@ -52,6 +52,7 @@ type view struct {
 	page.Layout
 	Lead, Problem, Done string
 	Items               []string // what the page is about
+	Delayed             bool     // the email that the page announces is sent later
 	Action              string   // path of the form; empty: none
 	Token, FormToken    string
 	Request             string // the authorization request to which the user returns; empty: none
@@ -102,6 +103,13 @@ func (p *Pages) origin(r *http.Request, request string) identity.Origin {
 // newView returns a page with the title and lead of its messages, KEY.title and KEY.lead.
 func (p *Pages) newView(r *http.Request, title, lead string) view {
 	return view{Layout: p.pages.NewLayout(r, title), Lead: p.pages.Text(r, lead)}
+}
+
+// sentView returns the page that announces an email.
+func (p *Pages) sentView(r *http.Request, lead string) view {
+	v := p.newView(r, "flow.sent.title", lead)
+	v.Delayed = p.users.MailDelayed()
+	return v
 }
 
 // form adds a form to a page. Its token is bound to the browser, the path and the token of the link.

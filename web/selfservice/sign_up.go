@@ -91,7 +91,7 @@ func (p *Pages) requestSignUp(
 	if err := p.users.RequestSignUp(r.Context(), in.email, in.token, p.origin(r, request)); err != nil {
 		return p.render(w, r, p.emailView(w, r, path, in), err)
 	}
-	return p.render(w, r, p.newView(r, "flow.sent.title", "flow.sign_up.sent"), nil)
+	return p.render(w, r, p.sentView(r, "flow.sign_up.sent"), nil)
 }
 
 // ShowInvite serves GET /invite.

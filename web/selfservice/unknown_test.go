@@ -26,6 +26,15 @@ func TestRequestedMailsDoNotDiscloseAccounts(t *testing.T) {
 		send, compare := q.send, q.compare
 		unknown := send("/forgot", "username", "unknown@example.com")
 		compare("a reset with an address", send("/forgot", "username", "alice@example.com"), unknown)
+		f.Store.SetMailDelayed(true)
+		delayed := send("/forgot", "username", "unknown@example.com")
+		compare("a reset while emails are delayed", send("/forgot", "username", "alice@example.com"), delayed)
+		for path, field := range map[string]string{"/forgot": "username", "/sign-up": "email", "/login/code": "username"} {
+			if p := send(path, field, "b@example.com").page; !strings.Contains(p.Text(), "Emails are delayed") {
+				t.Errorf("POST %s while the mail server does not respond: %s, want a notice", path, p.Text())
+			}
+		}
+		f.Store.SetMailDelayed(false)
 		compare("a reset with a username", send("/forgot", "username", "alice"), unknown)
 		compare("a reset of a disabled user", send("/forgot", "username", "disabled"), unknown)
 		for range 4 {

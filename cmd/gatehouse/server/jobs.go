@@ -49,6 +49,9 @@ func (s *Server) jobList() []job {
 	if s.Mail != nil {
 		jobs = append(jobs, job{"send emails", time.Second, 5 * time.Minute, false, s.Mail.Send})
 	}
+	if s.mailServer != nil {
+		jobs = append(jobs, job{"check the mail server", time.Minute, time.Minute, false, s.checkMailServer})
+	}
 	if s.Config.AuditRetention > 0 {
 		jobs = append(jobs, job{"retire the audit log", time.Hour, 10 * time.Minute, false, s.retireAudit})
 	}

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"fmt"
 	netmail "net/mail"
 	"time"
 
@@ -55,6 +56,19 @@ func (s *Server) startMail(send mail.Send) {
 		Store: s.Store, Log: s.log, Mails: true, Concurrent: mail.Concurrent,
 		Kinds: map[string]notify.Kind{storage.MailDelivery: mail.ToUser(s.Store, s.mailRenderer, send)},
 	}
+}
+
+// checkMailServer lets pages say that emails are delayed while the mail server does not respond. It sends nothing: what
+// pages show must not depend on whether an email to somebody was sent.
+func (s *Server) checkMailServer(ctx context.Context) error {
+	err := s.mailServer.Check(ctx)
+	if ctx.Err() == nil || errors.Is(ctx.Err(), context.DeadlineExceeded) { // otherwise this process stops
+		s.Store.SetMailDelayed(err != nil)
+	}
+	if err != nil {
+		return fmt.Errorf("emails are delayed: %w", err)
+	}
+	return nil
 }
 
 // ErrNoMailServer is returned by SendTestMail without GATEHOUSE_SMTP_URL.
