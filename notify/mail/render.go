@@ -269,7 +269,7 @@ func (r *Renderer) fill(view *layout, m storage.OpenedMail, k kind, zone *time.L
 			return err
 		}
 	}
-	view.Button, err = l.Fill(prefix+"button")
+	view.Button, err = l.Fill(prefix + "button")
 	return err
 }
 

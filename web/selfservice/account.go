@@ -96,7 +96,7 @@ func (p *Pages) renderAccount(
 	w http.ResponseWriter, r *http.Request, a accountPage, user *identity.SignedInUser, problem error,
 ) error {
 	v := p.newView(r, a.title, a.lead)
-	v.Links = []link{p.toAccount(r)}
+	v.Next = p.toAccount(r)
 	f, err := p.users.Factors(r.Context(), user.User.ID)
 	if err != nil {
 		return err
@@ -215,7 +215,7 @@ func (p *Pages) ChangeEmail(w http.ResponseWriter, r *http.Request) error {
 		return p.renderAccount(w, r, emailPage, user, err)
 	}
 	v := p.sentView(r, "flow.email.sent")
-	v.Links = []link{p.toAccount(r)}
+	v.Next = p.toAccount(r)
 	return p.render(w, r, v, nil)
 }
 
