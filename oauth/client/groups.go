@@ -27,9 +27,8 @@ func checkNewGroups(ctx context.Context, tx *storage.Store, before, after *stora
 		}
 		_, err := tx.Group(ctx, name)
 		if errors.Is(err, storage.ErrNotFound) {
-			e := protocol.NewError(protocol.InvalidClientMetadata, "There is no group "+params.Sanitize(name)+".")
-			e.Err = ErrNoGroup
-			return e
+			return protocol.NewError(protocol.InvalidClientMetadata, "There is no group "+params.Sanitize(name)+".").
+				WithCause(ErrNoGroup)
 		}
 		if err != nil {
 			return err
