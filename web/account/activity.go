@@ -82,8 +82,10 @@ func readCursor(s string) audit.Cursor {
 // questionable are the events of which users can state whether they caused them.
 var questionable = map[string]bool{
 	audit.UserSignedIn: true, audit.UserSignInFailed: true, audit.ConsentGiven: true, audit.PasskeyCreated: true,
-	audit.PasskeyDeleted: true, audit.UserTOTPSet: true, audit.UserTOTPRemoved: true, audit.RecoveryCodesCreated: true,
-	audit.RecoveryCodeUsed: true,
+	audit.PasskeyRenamed: true, audit.PasskeyDeleted: true, audit.UserTOTPSet: true, audit.UserTOTPRemoved: true,
+	audit.RecoveryCodesCreated: true, audit.RecoveryCodeUsed: true, audit.BrowserRemembered: true,
+	audit.UserPasswordChanged: true, audit.UserPasswordReset: true, audit.UserEmailChanged: true,
+	audit.UserExported: true, audit.UserDeletionScheduled: true,
 }
 
 // activity returns the events of the account before a cursor, newest first, and the cursor before which there are more,
@@ -112,8 +114,8 @@ func (p *Pages) activity(
 			ID: row.ID, Path: p.pages.Path(activityPath + "/" + row.ID), Text: text,
 			At: p.pages.NewTime(r, row.At, now), Address: row.Address,
 			Browser: p.pages.Language(r).Browser(row.UserAgent), Alarming: row.Event == audit.UserSignInFailed,
-			ByOther:   row.Actor != "user:"+user.User.ID && row.Actor != "anonymous",
-			Decidable: isQuestionable(row, now) && decided[row.ID] == "",
+			ByOther:   isByOther(row, user.User.ID),
+			Decidable: isQuestionable(row, user.User.ID, now) && decided[row.ID] == "",
 			Confirmed: decided[row.ID] == audit.ActivityConfirmed,
 			Reported:  decided[row.ID] == audit.ActivityReported,
 			FormToken: p.formToken(user, "activity", row.ID),
@@ -144,8 +146,13 @@ func (p *Pages) statements(
 }
 
 // isQuestionable reports whether the user can state whether they caused an event.
-func isQuestionable(row audit.Row, now time.Time) bool {
-	return questionable[row.Event] && now.Sub(row.At) < decidableFor
+func isQuestionable(row audit.Row, userID string, now time.Time) bool {
+	return questionable[row.Event] && !isByOther(row, userID) && now.Sub(row.At) < decidableFor
+}
+
+// isByOther reports whether an operator or the server caused an event.
+func isByOther(row audit.Row, userID string) bool {
+	return row.Actor != "user:"+userID && row.Actor != "anonymous"
 }
 
 // checkStatement returns an error, or a redirect to the events, when the user cannot state whether they caused an
@@ -164,7 +171,7 @@ func (p *Pages) checkStatement(r *http.Request, user *identity.SignedInUser, id 
 		return err
 	}
 	stated := decided[row.ID]
-	if !isQuestionable(row, p.store.Now()) || stated == audit.ActivityReported || mine && stated != "" {
+	if !isQuestionable(row, user.User.ID, p.store.Now()) || stated == audit.ActivityReported || mine && stated != "" {
 		return page.RedirectTo(activityPath)
 	}
 	count := ratelimit.Count{Limit: ratelimit.AccountReport, Key: user.User.ID}

@@ -11,6 +11,7 @@ import (
 
 	"gatehouse/cmd/gatehouse/server/servertest"
 	"gatehouse/storage/audit"
+	"gatehouse/storage/reqevent"
 	"gatehouse/storage/storagetest"
 )
 
@@ -72,7 +73,29 @@ func TestStatementAboutEventIsOnAllPages(t *testing.T) {
 			}
 		}
 		wantEveryEvent(t, s, b, alice.ID)
+		wantQuestions(t, s, b, alice.ID)
 	})
+}
+
+// wantQuestions fails the test unless the user is asked about changes that an attacker in a session can make, and not
+// about those of an operator.
+func wantQuestions(t *testing.T, s *servertest.Server, b *servertest.Browser, userID string) {
+	t.Helper()
+	for _, event := range []string{
+		audit.UserPasswordChanged, audit.UserPasswordReset, audit.UserEmailChanged, audit.UserExported,
+		audit.UserDeletionScheduled, audit.BrowserRemembered, audit.PasskeyRenamed,
+	} {
+		for actor, want := range map[string]bool{"user:" + userID: true, "cli:root": false} {
+			s.Clock.Advance(time.Second)
+			ctx := reqevent.NewContext(t.Context(), &reqevent.Event{Actor: actor})
+			storagetest.Must(t, s.Store.Audit.Record(ctx, audit.Event{Type: event, UserID: userID}))
+			newest, err := s.Store.Audit.Rows(t.Context(), audit.Filter{Event: event, Limit: 1})
+			storagetest.Must(t, err)
+			if got := strings.Contains(b.Open("/account/activity").Body, newest[0].ID); got != want {
+				t.Errorf("%s by %s: the page prompts for a statement = %v, want %v", event, actor, got, want)
+			}
+		}
+	}
 }
 
 // wantEveryEvent fails the test unless the pages of activity have every event of one millisecond once, and the first
