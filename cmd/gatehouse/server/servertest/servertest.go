@@ -301,18 +301,21 @@ func (s *Server) Token(c client.Information, form url.Values) Response {
 	return s.Post("/oauth2/token", c, form)
 }
 
-// LogLine returns the attributes of the log line of the request with this response.
-func (s *Server) LogLine(r Response) map[string]any {
+// LogLine returns the attributes of the log line of the request with this response. A long response arrives before the
+// line is written.
+func (s *Server) LogLine(r Response) (attrs map[string]any) {
 	s.T.Helper()
 	id := r.Header.Get("X-Request-Id")
-	for line := range strings.Lines(s.Log.String()) {
-		var attrs map[string]any
-		if json.Unmarshal([]byte(line), &attrs) == nil && attrs["msg"] == "request" && attrs["request_id"] == id {
-			return attrs
+	storagetest.Eventually(s.T, "there is a log line for request "+id, func() bool {
+		for line := range strings.Lines(s.Log.String()) {
+			attrs = nil
+			if json.Unmarshal([]byte(line), &attrs) == nil && attrs["msg"] == "request" && attrs["request_id"] == id {
+				return true
+			}
 		}
-	}
-	s.T.Fatalf("no log line for request %s in:\n%s", id, s.Log)
-	return nil
+		return false
+	})
+	return attrs
 }
 
 // Introspect introspects a token.
