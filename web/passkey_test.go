@@ -119,6 +119,11 @@ func TestPasskeysOnAccountPage(t *testing.T) {
 		if !strings.Contains(page.Text(), "synced ·") || strings.Contains(page.Text(), "this device only") {
 			t.Errorf("the page with a synced passkey: %s, want that it is synced", page.Text())
 		}
+		a.NoBackup = true
+		p.signInAgain(a)
+		if page = p.browser.Open(securityPage); !strings.Contains(page.Text(), "this device only") {
+			t.Errorf("the page with a passkey that is not synced now: %s, want that it is on this device only", page.Text())
+		}
 		id := page.Fields().Get("id")
 		if page = p.change("passkey-rename", "id", id, "name", "Blue <key>"); !strings.Contains(page.Text(), "Blue <key>") {
 			t.Errorf("after a new name: %d %s, want it", page.Status, page.Text())

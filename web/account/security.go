@@ -18,7 +18,7 @@ type passkeyView struct {
 	ID, Name, Provider string
 	Created            page.Time
 	LastUsed           *page.Time
-	Synced             bool
+	Synced, DeviceOnly bool // neither is known of an imported passkey before its first use
 }
 
 // passkeyList is a list of passkeys, or of security keys, with the form that adds one.
@@ -89,8 +89,9 @@ func (p *Pages) renderSecurity(
 	data.SecurityKeyList.SecurityKeys = true
 	for _, k := range passkeys {
 		view := passkeyView{
-			ID: k.ID, Name: k.Name, Provider: identity.PasskeyProvider(k), Synced: k.BackupEligible,
-			Created: p.pages.NewTime(r, k.CreatedAt, now),
+			ID: k.ID, Name: k.Name, Provider: identity.PasskeyProvider(k), Synced: k.BackedUp,
+			DeviceOnly: !k.BackedUp && !k.BackupUnknown(),
+			Created:    p.pages.NewTime(r, k.CreatedAt, now),
 		}
 		if k.LastUsedAt != nil {
 			used := p.pages.NewTime(r, *k.LastUsedAt, now)

@@ -21,6 +21,7 @@ type Authenticator struct {
 	AAGUID       [16]byte
 	Counter      uint32 // of the next use; 0: the authenticator has none
 	NoUV, Synced bool
+	NoBackup     bool // a passkey that can be synced, but is not now
 
 	t           testing.TB
 	key         *ecdsa.PrivateKey
@@ -94,6 +95,9 @@ func (a *Authenticator) authenticatorData(more byte) []byte {
 	}
 	if a.Synced {
 		flags |= flagBE | flagBS
+	}
+	if a.NoBackup {
+		flags &^= flagBS
 	}
 	return binary.BigEndian.AppendUint32(append(rp[:], flags), a.Counter)
 }
