@@ -56,53 +56,55 @@ func (a *Admin) Group(ctx context.Context, name string) (GroupInformation, error
 
 // CreateGroup creates a group without members. It returns storage.ErrConflict when there is one with the name in any
 // case.
-func (a *Admin) CreateGroup(ctx context.Context, name, description string) (storage.Group, error) {
-	g := storage.Group{Name: name, Description: description, CreatedAt: a.store.Now()}
-	if err := errors.Join(CheckGroupName(name), CheckDisplayable(description)); err != nil {
+func (a *Admin) CreateGroup(ctx context.Context, name string, c GroupChanges) (storage.Group, error) {
+	g := storage.Group{Name: name, CreatedAt: a.store.Now()}
+	if err := errors.Join(CheckGroupName(name), c.apply(&g.Description, &g.SignInRequirement)); err != nil {
 		return g, err
 	}
 	return g, a.store.CreateGroup(ctx, g)
 }
 
-// GroupChanges are the properties of a group to set; nil leaves one unchanged.
+// GroupChanges are the properties of a group, or of a role, to set; nil leaves one unchanged.
 type GroupChanges struct {
 	Description *string
 	RequiredACR *string    // as an operator writes it
-	EnrolUntil  *time.Time // until when members may postpone adding the factors; zero: they may not
+	EnrolUntil  *time.Time // until when users may postpone adding the factors; zero: they may not
 }
 
-// UpdateGroup changes a group. It returns storage.ErrNotFound when there is none.
-func (a *Admin) UpdateGroup(ctx context.Context, name string, c GroupChanges) error {
+// apply sets the properties.
+func (c GroupChanges) apply(description *string, r *storage.SignInRequirement) error {
 	if c.Description != nil {
 		if err := CheckDisplayable(*c.Description); err != nil {
 			return err
 		}
+		*description = *c.Description
 	}
-	acr := ""
 	if c.RequiredACR != nil {
-		var err error
-		if acr, err = identity.ParseRequiredACR(*c.RequiredACR); err != nil {
+		acr, err := identity.ParseRequiredACR(*c.RequiredACR)
+		if err != nil {
 			return fmt.Errorf("required_acr: %w", err)
 		}
+		r.RequiredACR = acr
 	}
-	return a.store.UpdateGroup(ctx, name, func(g *storage.Group) error {
-		if c.Description != nil {
-			g.Description = *c.Description
-		}
-		if c.RequiredACR != nil {
-			g.RequiredACR = acr
-		}
-		if c.EnrolUntil != nil {
-			g.EnrolUntil = nil
-			if !c.EnrolUntil.IsZero() {
-				g.EnrolUntil = c.EnrolUntil
-			}
-		}
-		if g.RequiredACR == "" && c.EnrolUntil != nil && !c.EnrolUntil.IsZero() {
-			return errors.New("--enrol-until has no effect on a group that requires no factor; " +
-				"add --required-acr mfa or --required-acr phr")
-		}
+	if c.EnrolUntil == nil {
 		return nil
+	}
+	r.EnrolUntil = nil
+	if c.EnrolUntil.IsZero() {
+		return nil
+	}
+	if r.RequiredACR == "" {
+		return errors.New("--enrol-until has no effect where no factor is required; " +
+			"add --required-acr mfa or --required-acr phr")
+	}
+	r.EnrolUntil = c.EnrolUntil
+	return nil
+}
+
+// UpdateGroup changes a group. It returns storage.ErrNotFound when there is none.
+func (a *Admin) UpdateGroup(ctx context.Context, name string, c GroupChanges) error {
+	return a.store.UpdateGroup(ctx, name, func(g *storage.Group) error {
+		return c.apply(&g.Description, &g.SignInRequirement)
 	})
 }
 

@@ -90,9 +90,9 @@ func (a *Admin) Role(ctx context.Context, resource, name string) (RoleInformatio
 
 // CreateRole creates a role at a resource. It returns an UnknownResourceError when there is no such resource, and
 // storage.ErrConflict when it has the role.
-func (a *Admin) CreateRole(ctx context.Context, resource, name, description string) (storage.Role, error) {
-	r := storage.Role{Resource: resource, Name: name, Description: description, CreatedAt: a.store.Now()}
-	if err := errors.Join(CheckRoleName(name), CheckDisplayable(description)); err != nil {
+func (a *Admin) CreateRole(ctx context.Context, resource, name string, c GroupChanges) (storage.Role, error) {
+	r := storage.Role{Resource: resource, Name: name, CreatedAt: a.store.Now()}
+	if err := errors.Join(CheckRoleName(name), c.apply(&r.Description, &r.SignInRequirement)); err != nil {
 		return r, err
 	}
 	err := a.store.CreateRole(ctx, r)
@@ -102,12 +102,11 @@ func (a *Admin) CreateRole(ctx context.Context, resource, name, description stri
 	return r, err
 }
 
-// UpdateRole changes the description of a role. It returns storage.ErrNotFound when there is none.
-func (a *Admin) UpdateRole(ctx context.Context, resource, name, description string) error {
-	if err := CheckDisplayable(description); err != nil {
-		return err
-	}
-	return a.store.UpdateRole(ctx, resource, name, description)
+// UpdateRole changes a role. It returns storage.ErrNotFound when there is none.
+func (a *Admin) UpdateRole(ctx context.Context, resource, name string, c GroupChanges) error {
+	return a.store.UpdateRole(ctx, resource, name, func(r *storage.Role) error {
+		return c.apply(&r.Description, &r.SignInRequirement)
+	})
 }
 
 // GrantRole grants a role to users, groups and clients.

@@ -49,8 +49,8 @@ func (p *ACRPolicy) add(acr string, postponable bool, since, now time.Time) {
 	}
 }
 
-// ACRPolicy returns the policy for a user: the requirements of the groups of the user, and that of administrators. It
-// reads the groups of the user only if a group has a requirement.
+// ACRPolicy returns the policy for a user: the requirements of the groups and roles of the user, and that of
+// administrators.
 func (u *Users) ACRPolicy(ctx context.Context, user storage.User) (p ACRPolicy, err error) {
 	now := u.store.Now()
 	if a := u.options.AdminFactor; user.Admin && a.Announced {
@@ -60,18 +60,13 @@ func (u *Users) ACRPolicy(ctx context.Context, user storage.User) (p ACRPolicy, 
 		}
 		p.add(ACRSecondFactor, true, since, now)
 	}
-	groups, err := u.store.GroupRequirements(ctx)
-	if err != nil || len(groups) == 0 {
-		return p, err
-	}
-	names, err := u.store.UserGroups(ctx, user.ID)
-	for _, name := range names {
-		g := groups[name]
+	requirements, err := u.store.UserRequirements(ctx, user.ID)
+	for _, r := range requirements {
 		until := time.Time{}
-		if g.EnrolUntil != nil {
-			until = *g.EnrolUntil
+		if r.EnrolUntil != nil {
+			until = *r.EnrolUntil
 		}
-		p.add(g.RequiredACR, g.EnrolUntil != nil, until, now)
+		p.add(r.RequiredACR, r.EnrolUntil != nil, until, now)
 	}
 	return p, err
 }

@@ -73,40 +73,58 @@ func TestSensitiveActionsRequireRecentSignIn(t *testing.T) {
 	}
 }
 
-// TestACRPolicyCombinesRequirements combines the requirements of groups and that of administrators (PE18).
+// TestACRPolicyCombinesRequirements combines the requirements of groups and roles, and that of administrators (PE9,
+// PE18).
 func TestACRPolicyCombinesRequirements(t *testing.T) {
 	t.Parallel()
-	clock := storagetest.NewClock()
-	store := storagetest.Open(t, storagetest.URL(t, storage.SQLite), clock)
-	ctx, soon, later := t.Context(), clock.Now().Add(time.Hour), clock.Now().Add(48*time.Hour)
-	users := identity.New(store, identity.Options{
-		PasswordMinLength: 8, AdminFactor: identity.AdminFactor{Announced: true, Since: &later},
-	})
-	u, err := users.Create(ctx, identity.NewUser{
-		Username: "alice", Email: "alice@example.com", Password: "correct horse battery", Admin: true,
-	})
-	storagetest.Must(t, err)
-	check := func(when string, want identity.ACRPolicy) {
-		t.Helper()
-		got, err := users.ACRPolicy(ctx, u)
-		if err != nil || got.Required != want.Required || got.Announced != want.Announced || !got.Since.Equal(want.Since) {
-			t.Errorf("%s: ACRPolicy = %+v, %v, want %+v", when, got, err, want)
+	storagetest.Each(t, func(t *testing.T, db string) {
+		clock := storagetest.NewClock()
+		store := storagetest.Open(t, db, clock)
+		ctx, soon, later := t.Context(), clock.Now().Add(time.Hour), clock.Now().Add(48*time.Hour)
+		users := identity.New(store, identity.Options{
+			PasswordMinLength: 8, AdminFactor: identity.AdminFactor{Announced: true, Since: &later},
+		})
+		u, err := users.Create(ctx, identity.NewUser{
+			Username: "alice", Email: "alice@example.com", Password: "correct horse battery", Admin: true,
+		})
+		storagetest.Must(t, err)
+		check := func(when string, want identity.ACRPolicy) {
+			t.Helper()
+			got, err := users.ACRPolicy(ctx, u)
+			if err != nil || got.Required != want.Required || got.Announced != want.Announced || !got.Since.Equal(want.Since) {
+				t.Errorf("%s: ACRPolicy = %+v, %v, want %+v", when, got, err, want)
+			}
 		}
-	}
-	check("an administrator", identity.ACRPolicy{Announced: "2", Since: later})
-	for name, g := range map[string]storage.Group{
-		"a": {RequiredACR: "phr", EnrolUntil: &soon}, "b": {RequiredACR: "2", EnrolUntil: &later}, "c": {},
-	} {
-		storagetest.Must(t, store.CreateGroup(ctx, storage.Group{Name: name, CreatedAt: clock.Now()}))
-		storagetest.Must(t, store.UpdateGroup(ctx, name, func(u *storage.Group) error {
-			u.RequiredACR, u.EnrolUntil = g.RequiredACR, g.EnrolUntil
-			return nil
+		check("an administrator", identity.ACRPolicy{Announced: "2", Since: later})
+		for name, r := range map[string]storage.SignInRequirement{
+			"a": {RequiredACR: "phr", EnrolUntil: &soon}, "b": {RequiredACR: "2", EnrolUntil: &later}, "c": {},
+		} {
+			g := storage.Group{Name: name, SignInRequirement: r, CreatedAt: clock.Now()}
+			storagetest.Must(t, store.CreateGroup(ctx, g))
+			storagetest.Must(t, store.AddGroupMembers(ctx, name, []string{u.ID}))
+		}
+		check("in groups", identity.ACRPolicy{Announced: "phr", Since: soon})
+		clock.Advance(time.Hour)
+		check("after the first date", identity.ACRPolicy{Required: "phr", Announced: "2", Since: later})
+		clock.Advance(47 * time.Hour)
+		check("after both", identity.ACRPolicy{Required: "phr"})
+		for _, name := range []string{"a", "b"} {
+			storagetest.Must(t, store.RemoveGroupMembers(ctx, name, []string{u.ID}))
+		}
+		check("without the groups", identity.ACRPolicy{Required: "2"})
+		last := clock.Now().Add(time.Hour)
+		storagetest.Must(t, store.CreateResource(ctx, storage.Resource{Identifier: "https://api.example"}))
+		storagetest.Must(t, store.CreateRole(ctx, storage.Role{
+			Resource: "https://api.example", Name: "editor",
+			SignInRequirement: storage.SignInRequirement{RequiredACR: "phr", EnrolUntil: &last},
 		}))
-		storagetest.Must(t, store.AddGroupMembers(ctx, name, []string{u.ID}))
-	}
-	check("in groups", identity.ACRPolicy{Announced: "phr", Since: soon})
-	clock.Advance(time.Hour)
-	check("after the first date", identity.ACRPolicy{Required: "phr", Announced: "2", Since: later})
-	clock.Advance(47 * time.Hour)
-	check("after both", identity.ACRPolicy{Required: "phr"})
+		for name, to := range map[string]storage.Assignees{
+			"with a role": {Users: []string{u.ID}}, "with a role of a group": {Groups: []string{"c"}},
+		} {
+			storagetest.Must(t, store.GrantRole(ctx, "https://api.example", "editor", to))
+			check(name, identity.ACRPolicy{Required: "2", Announced: "phr", Since: last})
+			storagetest.Must(t, store.RevokeRole(ctx, "https://api.example", "editor", to))
+			check("without the role", identity.ACRPolicy{Required: "2"})
+		}
+	})
 }

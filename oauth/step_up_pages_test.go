@@ -114,6 +114,47 @@ var stepUpPages = []servertest.Requirement{
 			p = b.Follow(b.SubmitFactor(b.BeginSignIn(p, "alice"), authenticator.Code()))
 			wantPage(t, p, "/consent", "")
 		}),
+	servertest.Req("PE9a", decision62,
+		"users with a role that has a required acr, directly or by a group, need it for every client and the account "+
+			"pages, and can postpone adding the factor until a date; the strongest requirement of roles and groups applies",
+		func(t *testing.T, s *servertest.Server) {
+			alice, bob := s.User("alice"), s.User("bob")
+			registerAPI(t, s, rolesAPI, "read")
+			createRoles(s, rolesAPI, "editor", "owner")
+			require := func(role, acr string, until *time.Time) {
+				storagetest.Must(t, s.Store.UpdateRole(t.Context(), rolesAPI, role, func(r *storage.Role) error {
+					r.RequiredACR, r.EnrolUntil = acr, until
+					return nil
+				}))
+			}
+			addToGroups(s, bob, "staff")
+			until := s.Clock.Now().Add(time.Hour)
+			require("editor", "2", &until)
+			byGroup := storage.Assignees{Groups: []string{"staff"}}
+			storagetest.Must(t, s.Store.GrantRole(t.Context(), rolesAPI, "editor", byGroup))
+			storagetest.Must(t, s.Store.GrantRole(t.Context(), rolesAPI, "owner",
+				storage.Assignees{Users: []string{alice.ID}}))
+			c := s.RelyingParty() // of another API, or of none
+			a, b := s.Browser(), s.Browser()
+			wantPage(t, a.SignIn(a.Authorize(c, "scope", "openid"), "alice"), "/consent", "")
+			p := b.SignIn(b.Authorize(c, "scope", "openid"), "bob")
+			wantPage(t, p, "/enrol", "your organization requires a second factor")
+			form := p.Fields()
+			form.Set("decision", "later")
+			wantPage(t, b.Follow(b.Submit("/enrol", form)), "/consent", "")
+			s.Clock.Advance(time.Hour)
+			wantPage(t, b.Authorize(c, "scope", "openid"), "/enrol", "Back to the app")
+			wantPage(t, b.Follow(b.Open("/account/profile")), "/enrol", "requires a second factor")
+			require("owner", "phr", nil)
+			wantPage(t, a.Authorize(c, "scope", "openid"), "/enrol", "requires a passkey")
+			wantPage(t, a.Follow(a.Open("/account")), "/enrol", "requires a passkey")
+			storagetest.Must(t, s.Store.GrantRole(t.Context(), rolesAPI, "owner", byGroup))
+			wantPage(t, b.Authorize(c, "scope", "openid"), "/enrol", "requires a passkey")
+			for _, role := range []string{"editor", "owner"} {
+				storagetest.Must(t, s.Store.RevokeRole(t.Context(), rolesAPI, role, byGroup))
+			}
+			wantPage(t, b.Authorize(c, "scope", "openid"), "/consent", "")
+		}),
 }
 
 // addPasskey gives the user a passkey that is never used.

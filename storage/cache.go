@@ -11,21 +11,21 @@ import (
 // cacheBytes bounds the clients in the cache, by an estimate of their memory.
 const cacheBytes = 32 << 20
 
-// cache contains what hot paths read repeatedly: clients with their secrets, scopes, resources, attributes and the
-// requirements of groups.
+// cache contains what hot paths read repeatedly: clients with their secrets, scopes, resources, attributes, and
+// whether groups or roles have requirements.
 // followChanges drops changed records. An entry is stored only if nothing was dropped while it was loaded, and nothing
 // is returned from the cache when the changes were last read over a second ago.
 type cache struct {
-	mu         sync.RWMutex
-	drops      uint64    // incremented when anything is dropped
-	generation uint64    // incremented when everything is dropped
-	lastRead   time.Time // when the last successful read of the changes began
-	clients    map[string]*Client
-	bytes      int64 // of clients
-	scopes     map[string]Scope
-	resources  map[string]Resource
-	attributes map[string]Attribute
-	groups     map[string]Group // those with requirements
+	mu           sync.RWMutex
+	drops        uint64    // incremented when anything is dropped
+	generation   uint64    // incremented when everything is dropped
+	lastRead     time.Time // when the last successful read of the changes began
+	clients      map[string]*Client
+	bytes        int64 // of clients
+	scopes       map[string]Scope
+	resources    map[string]Resource
+	attributes   map[string]Attribute
+	requirements *bool // whether a group or role has one; nil: not read
 
 	hits, misses atomic.Uint64
 }
@@ -51,7 +51,7 @@ func (c *cache) dropLocked(ids []string) {
 	if slices.Contains(ids, everything) {
 		c.generation++
 		c.clients, c.bytes, c.scopes, c.resources = map[string]*Client{}, 0, nil, nil
-		c.attributes, c.groups = nil, nil
+		c.attributes, c.requirements = nil, nil
 	}
 	for _, id := range ids {
 		c.remove(id)

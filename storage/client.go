@@ -293,7 +293,7 @@ func (s *Store) DeleteClient(ctx context.Context, id string) error {
 		if err := tx.changeClient(ctx, id, audit.ClientDeleted, "DELETE FROM clients WHERE id = ?", id); err != nil {
 			return err
 		}
-		if err := tx.lockResources(ctx, "true"); err != nil {
+		if err := tx.lockRows(ctx, "resources", "true"); err != nil {
 			return db.Wrap("lock resources", err)
 		}
 		all, err := db.List[Resource](ctx, tx.Write, "identifier", "introspectors LIKE ?", "%"+id+"%")

@@ -16,11 +16,10 @@ type Group struct {
 	Name        string `json:"name" gorm:"primaryKey"`
 	NameKey     string `json:"-"` // the name in lower case, unique
 	Description string `json:"description,omitempty"`
-	// The weakest acr with which members may sign in, empty: any; and until when members without the factors may
-	// postpone adding them, nil: they may not.
-	RequiredACR string     `json:"required_acr,omitempty" gorm:"column:required_acr"`
-	EnrolUntil  *time.Time `json:"enrol_until,omitempty" gorm:"serializer:millis"`
-	CreatedAt   time.Time  `json:"created_at" gorm:"serializer:millis;autoCreateTime:false"`
+
+	SignInRequirement
+
+	CreatedAt time.Time `json:"created_at" gorm:"serializer:millis;autoCreateTime:false"`
 }
 
 // GroupMember is the membership of a user in a group.
@@ -93,53 +92,25 @@ func (s *Store) HasRequiredGroup(ctx context.Context, c *Client, userID string) 
 // CreateGroup adds a group, or returns ErrConflict when there is one with the name in any case.
 func (s *Store) CreateGroup(ctx context.Context, g Group) error {
 	g.NameKey = strings.ToLower(g.Name)
+	e := groupEvent(audit.GroupCreated, g.Name, "")
+	g.record(e, SignInRequirement{})
 	return db.Wrap("create group", s.Tx(ctx, func(tx *Store) error {
 		if err := db.Insert(ctx, tx.Write, &g); err != nil {
 			return err
 		}
-		return tx.Audit.Record(ctx, groupEvent(audit.GroupCreated, g.Name, ""))
+		if g.RequiredACR != "" { // otherwise nothing that is cached changes
+			tx.recordSharedChange()
+		}
+		return tx.Audit.Record(ctx, e)
 	}))
-}
-
-// GroupRequirements returns the groups that require an acr of their members, by name. The map is shared: do not change
-// it.
-func (s *Store) GroupRequirements(ctx context.Context) (map[string]Group, error) {
-	return cached(s,
-		func(c *cache) (map[string]Group, bool) { return c.groups, c.groups != nil },
-		func() (map[string]Group, error) {
-			all, err := db.List[Group](ctx, s.Read, "name", "required_acr <> ''")
-			out := make(map[string]Group, len(all))
-			for _, g := range all {
-				out[g.Name] = g
-			}
-			return out, db.Wrap("list groups with requirements", err)
-		},
-		func(c *cache, v map[string]Group) { c.groups = v })
 }
 
 // UpdateGroup calls change with the stored group and stores its description and requirement. It returns ErrNotFound, or
 // the error of change.
 func (s *Store) UpdateGroup(ctx context.Context, name string, change func(g *Group) error) error {
-	e := groupEvent(audit.GroupUpdated, name, "")
-	return db.Wrap("update group", s.changeShared(ctx, e, func(tx *Store) error {
-		g, err := db.Take[Group](ctx, tx.Write, "name = ?", name)
-		if err != nil {
-			return err
-		}
-		before := g.RequiredACR
-		if err := change(&g); err != nil {
-			return err
-		}
-		if g.RequiredACR == "" {
-			g.EnrolUntil = nil
-		}
-		if before != "" || g.RequiredACR != "" {
-			e.Detail["required_acr"], e.Detail["enrol_until"] = g.RequiredACR, g.EnrolUntil
-		}
-		return db.Update(
-			ctx, tx.Write, &g, []string{"description", "required_acr", "enrol_until"}, "name = ?", name,
-		)
-	}))
+	requirement := func(g *Group) *SignInRequirement { return &g.SignInRequirement }
+	return updateRequirement(ctx, s, groupEvent(audit.GroupUpdated, name, ""), requirement, change,
+		"groups", "name = ?", name)
 }
 
 // DeleteGroup removes a group with its memberships, or returns ErrNotFound.

@@ -110,7 +110,7 @@ func (s *Store) UpdateResource(ctx context.Context, identifier string, change fu
 		refused = nil
 		clear(e.Detail) // of a transaction that was retried
 		e.Detail["resource"] = identifier
-		if err := tx.lockResources(ctx, "identifier = ?", identifier); err != nil {
+		if err := tx.lockRows(ctx, "resources", "identifier = ?", identifier); err != nil {
 			return err
 		}
 		r, err := db.Take[Resource](ctx, tx.Write, "identifier = ?", identifier)
@@ -158,14 +158,6 @@ func recordRequiredSignIn(e audit.Event, before, after Resource) {
 
 // AuthAge returns how long ago the user may have signed in for tokens of the resource, 0 for any time.
 func (r *Resource) AuthAge() time.Duration { return time.Duration(r.MaxAuthAge) * time.Second }
-
-// lockResources serializes changes that read a list and write it back.
-func (s *Store) lockResources(ctx context.Context, where string, args ...any) error {
-	if s.Engine() != Postgres {
-		return nil // the transaction holds the only lock
-	}
-	return db.Exec(ctx, s.Write, "SELECT 1 FROM resources WHERE "+where+" FOR UPDATE", args...)
-}
 
 // DeleteResource removes a resource, or returns ErrNotFound. No new token has it in aud.
 func (s *Store) DeleteResource(ctx context.Context, identifier string) error {

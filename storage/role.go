@@ -11,10 +11,13 @@ import (
 
 // Role is a role at a resource, which its access tokens name.
 type Role struct {
-	Resource    string    `json:"resource" gorm:"primaryKey"` // its identifier
-	Name        string    `json:"name" gorm:"primaryKey"`
-	Description string    `json:"description,omitempty"`
-	CreatedAt   time.Time `json:"created_at" gorm:"serializer:millis;autoCreateTime:false"`
+	Resource    string `json:"resource" gorm:"primaryKey"` // its identifier
+	Name        string `json:"name" gorm:"primaryKey"`
+	Description string `json:"description,omitempty"`
+
+	SignInRequirement
+
+	CreatedAt time.Time `json:"created_at" gorm:"serializer:millis;autoCreateTime:false"`
 }
 
 // RoleUser is a role of a user.
@@ -133,9 +136,11 @@ func (s *Store) ClientRoles(ctx context.Context, resource, clientID string) ([]s
 // ErrTooManyRoles when it can have no more.
 func (s *Store) CreateRole(ctx context.Context, r Role) error {
 	var refused error
-	err := s.changeShared(ctx, roleEvent(audit.RoleCreated, r), func(tx *Store) error {
+	e := roleEvent(audit.RoleCreated, r)
+	r.record(e, SignInRequirement{})
+	err := s.changeShared(ctx, e, func(tx *Store) error {
 		refused = nil
-		if err := tx.lockResources(ctx, "identifier = ?", r.Resource); err != nil {
+		if err := tx.lockRows(ctx, "resources", "identifier = ?", r.Resource); err != nil {
 			return err
 		}
 		if _, err := db.Take[Resource](ctx, tx.Write, "identifier = ?", r.Resource); err != nil {
@@ -158,14 +163,12 @@ func (s *Store) CreateRole(ctx context.Context, r Role) error {
 	return db.Wrap("create role", err)
 }
 
-// UpdateRole changes the description of a role, or returns ErrNotFound.
-func (s *Store) UpdateRole(ctx context.Context, resource, name, description string) error {
+// UpdateRole calls change with the stored role and stores its description and requirement. It returns ErrNotFound, or
+// the error of change.
+func (s *Store) UpdateRole(ctx context.Context, resource, name string, change func(r *Role) error) error {
 	e := roleEvent(audit.RoleUpdated, Role{Resource: resource, Name: name})
-	return db.Wrap("update role", s.changeShared(ctx, e, func(tx *Store) error {
-		return db.ExecOne(
-			ctx, tx.Write, "UPDATE roles SET description = ? WHERE resource = ? AND name = ?", description, resource, name,
-		)
-	}))
+	requirement := func(r *Role) *SignInRequirement { return &r.SignInRequirement }
+	return updateRequirement(ctx, s, e, requirement, change, "roles", "resource = ? AND name = ?", resource, name)
 }
 
 // DeleteRole removes a role with its assignments, or returns ErrNotFound.

@@ -220,7 +220,7 @@ func TestChangesRecordTheirEvent(t *testing.T) {
 			{audit.EnrolmentPostponed, func() error { return f.PostponeEnrolment(ctx, user, b.ID) }},
 			{audit.GroupMemberAdded, func() error { return f.AddGroupMembers(ctx, "g", []string{user}) }},
 			{audit.RoleCreated, func() error { return f.CreateRole(ctx, role) }},
-			{audit.RoleUpdated, func() error { return f.UpdateRole(ctx, role.Resource, "r", "R") }},
+			{audit.RoleUpdated, func() error { return f.UpdateRole(ctx, role.Resource, "r", unchanged[storage.Role]) }},
 			{audit.RoleGranted, func() error { return f.GrantRole(ctx, role.Resource, "r", holder) }},
 			{audit.RoleRevoked, func() error { return f.RevokeRole(ctx, role.Resource, "r", holder) }},
 			{audit.RoleDeleted, func() error { return f.DeleteRole(ctx, role.Resource, "r") }},

@@ -135,7 +135,7 @@ func (p *program) attributeUpdate() *cobra.Command {
 	jsonFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if cmd.Flags().NFlag() == 0 {
-			return usageError{fmt.Errorf("no changes given; pass a flag; see `%s --help`", cmd.CommandPath())}
+			return noChangesError(cmd)
 		}
 		return p.withAdmin(cmd, func(ctx context.Context, a *admin.Admin) error {
 			v, err := a.UpdateAttribute(ctx, args[0], flags.changes())

@@ -4,12 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"gatehouse/admin"
-	"gatehouse/identity"
 )
 
 func (p *program) groupCommand() *cobra.Command {
@@ -23,21 +21,23 @@ func (p *program) groupCreate() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "create NAME", Short: "Create a group",
 		Long: "Create a group without members. Its name is what clients get in the claim groups, and never changes. Names\n" +
-			"that differ only in case are the same group.",
+			"that differ only in case are the same group.\n\n" +
+			"With --required-acr, members" + requirementHelp,
 		Example: "  gatehouse group create admins --description 'Administrators of the cluster'",
 		Args:    exactArgs("NAME"),
 	}
-	description := cmd.Flags().String("description", "", "what the group is for")
+	changes := addGroupFlags(cmd, "what the group is for")
 	jsonFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if err := admin.CheckGroupName(args[0]); err != nil {
 			return usageError{err}
 		}
-		if err := checkDisplayable("--description", *description); err != nil {
+		c, err := changes()
+		if err != nil {
 			return err
 		}
 		return p.withAdmin(cmd, func(ctx context.Context, a *admin.Admin) error {
-			g, err := a.CreateGroup(ctx, args[0], *description)
+			g, err := a.CreateGroup(ctx, args[0], c)
 			if err != nil {
 				return operatorError(err, "group "+args[0])
 			}
@@ -100,69 +100,28 @@ func (p *program) groupUpdate() *cobra.Command {
 		Use: "update NAME", Short: "Change the description of a group, and how its members must sign in",
 		Long: "Change the properties whose flags are passed and print the group with its members as JSON. Its name never\n" +
 			"changes.\n\n" +
-			"With --required-acr, members must sign in with a second factor (mfa) or a passkey (phr), whatever the\n" +
-			"client. Members without one are prompted to add it when they sign in. They can postpone that until the\n" +
-			"date of --enrol-until, and afterwards, or without a date, cannot continue without it.",
+			"With --required-acr, members" + requirementHelp,
 		Example: "  gatehouse group update admins --required-acr mfa --enrol-until 2027-01-31",
 		Args:    exactArgs("NAME"),
 	}
-	description := cmd.Flags().String("description", "", "what the group is for")
-	acr := cmd.Flags().String("required-acr", "none",
-		"mfa (a second factor; printed as its acr, 2), phr (a passkey) or none")
-	until := cmd.Flags().String("enrol-until", "none",
-		"the day (UTC) from which on members cannot postpone adding the factor, like 2027-01-31, or none")
+	changes := addGroupFlags(cmd, "what the group is for")
 	jsonFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		changes, err := groupChanges(cmd, *description, *acr, *until)
+		c, err := changes()
+		if err == nil && c == (admin.GroupChanges{}) {
+			err = noChangesError(cmd)
+		}
 		if err != nil {
 			return err
 		}
 		return p.withAdmin(cmd, func(ctx context.Context, a *admin.Admin) error {
-			if err := a.UpdateGroup(ctx, args[0], changes); err != nil {
+			if err := a.UpdateGroup(ctx, args[0], c); err != nil {
 				return operatorError(err, "group "+args[0])
 			}
 			return p.printGroup(ctx, a, args[0])
 		})
 	}
 	return cmd
-}
-
-// groupChanges returns the properties of a group whose flags were passed.
-func groupChanges(cmd *cobra.Command, description, acr, until string) (c admin.GroupChanges, err error) {
-	changed := cmd.Flags().Changed
-	if !changed("description") && !changed("required-acr") && !changed("enrol-until") {
-		return c, usageError{fmt.Errorf("no changes given; pass a flag; see `%s --help`", cmd.CommandPath())}
-	}
-	if changed("description") {
-		if err := checkDisplayable("--description", description); err != nil {
-			return c, err
-		}
-		c.Description = &description
-	}
-	if changed("required-acr") {
-		if _, err := identity.ParseRequiredACR(acr); err != nil {
-			return c, usageError{fmt.Errorf("--required-acr %w", err)}
-		}
-		c.RequiredACR = &acr
-	}
-	if !changed("enrol-until") {
-		return c, nil
-	}
-	c.EnrolUntil = &time.Time{}
-	if until != "none" {
-		if *c.EnrolUntil, err = time.Parse(time.DateOnly, until); err != nil {
-			return c, usageError{fmt.Errorf("--enrol-until %q must be a date like 2027-01-31, or none", until)}
-		}
-	}
-	return c, nil
-}
-
-// checkDescriptionFlag returns an error unless --description was passed, with what can be displayed.
-func checkDescriptionFlag(cmd *cobra.Command, description string) error {
-	if !cmd.Flags().Changed("description") {
-		return usageError{errors.New("--description is required")}
-	}
-	return checkDisplayable("--description", description)
 }
 
 func (p *program) groupAdd() *cobra.Command {

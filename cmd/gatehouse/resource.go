@@ -209,7 +209,7 @@ func (p *program) resourceUpdate() *cobra.Command {
 	jsonFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if cmd.Flags().NFlag() == 0 {
-			return usageError{fmt.Errorf("no changes given; pass a flag; see `%s --help`", cmd.CommandPath())}
+			return noChangesError(cmd)
 		}
 		return p.changeResource(cmd, flags, args[0], (*admin.Admin).UpdateResource)
 	}

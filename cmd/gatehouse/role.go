@@ -35,21 +35,23 @@ func (p *program) roleCreate() *cobra.Command {
 		Use: "create URI NAME", Short: "Create a role at an API",
 		Long: "Create a role at an API, which is named by its identifier. As soon as an API has a role, every access\n" +
 			"token for it alone has the claim roles, an array of names, which is empty for a user or client without\n" +
-			"a role.",
+			"a role.\n\n" +
+			"With --required-acr, users with the role" + requirementHelp,
 		Example: "  gatehouse role create https://api.example.com editor --description 'May change every note'",
 		Args:    exactArgs("URI", "NAME"),
 	}
-	description := cmd.Flags().String("description", "", "what the role is for")
+	changes := addGroupFlags(cmd, "what the role is for")
 	jsonFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if err := admin.CheckRoleName(args[1]); err != nil {
 			return usageError{err}
 		}
-		if err := checkDisplayable("--description", *description); err != nil {
+		c, err := changes()
+		if err != nil {
 			return err
 		}
 		return p.withAdmin(cmd, func(ctx context.Context, a *admin.Admin) error {
-			r, err := a.CreateRole(ctx, args[0], args[1], *description)
+			r, err := a.CreateRole(ctx, args[0], args[1], c)
 			if err != nil {
 				return roleError(err, args[0], args[1])
 			}
@@ -112,19 +114,25 @@ func (p *program) roleShow() *cobra.Command {
 
 func (p *program) roleUpdate() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "update URI NAME --description DESCRIPTION", Short: "Change the description of a role",
-		Long:    "Change the description of a role and print it with its holders as JSON. Its name never changes.",
-		Example: "  gatehouse role update https://api.example.com editor --description 'May change every note'",
+		Use: "update URI NAME", Short: "Change the description of a role, and how its users must sign in",
+		Long: "Change the properties whose flags are passed and print the role with its holders as JSON. Its name never\n" +
+			"changes.\n\n" +
+			"With --required-acr, users with the role" + requirementHelp,
+		Example: "  gatehouse role update https://api.example.com editor --required-acr phr --enrol-until 2027-01-31",
 		Args:    exactArgs("URI", "NAME"),
 	}
-	description := cmd.Flags().String("description", "", "what the role is for")
+	changes := addGroupFlags(cmd, "what the role is for")
 	jsonFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if err := checkDescriptionFlag(cmd, *description); err != nil {
+		c, err := changes()
+		if err == nil && c == (admin.GroupChanges{}) {
+			err = noChangesError(cmd)
+		}
+		if err != nil {
 			return err
 		}
 		return p.withAdmin(cmd, func(ctx context.Context, a *admin.Admin) error {
-			if err := a.UpdateRole(ctx, args[0], args[1], *description); err != nil {
+			if err := a.UpdateRole(ctx, args[0], args[1], c); err != nil {
 				return roleError(err, args[0], args[1])
 			}
 			return p.printRole(ctx, a, args[0], args[1])

@@ -157,7 +157,7 @@ func (p *program) userUpdate() *cobra.Command {
 	jsonFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if cmd.Flags().NFlag() == 0 {
-			return usageError{fmt.Errorf("no changes given; pass a flag; see `%s --help`", cmd.CommandPath())}
+			return noChangesError(cmd)
 		}
 		attributes, err := parseAttributeFlags(*values)
 		if err != nil {
