@@ -228,8 +228,8 @@ func (l *Language) Text(key string, values ...any) string {
 	return fmt.Sprintf(text, values...)
 }
 
-// Fill returns the message as Text does. It returns an error when there is none with this key, or it needs another number
-// of values.
+// Fill returns the message as Text does. It returns an error when there is none with this key, or it needs another
+// number of values.
 func (l *Language) Fill(key string, values ...any) (string, error) {
 	e, ok := l.messages[key]
 	if !ok {

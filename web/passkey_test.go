@@ -293,8 +293,8 @@ func TestRefusedPasskeysShowTheSamePage(t *testing.T) {
 	})
 }
 
-// TestPasskeySignInNeedsNoMoreStatementsForPolicies signs in with a passkey, which queries the database twice beside
-// what the session needs, whatever factors the groups of the user require.
+// TestPasskeySignInNeedsNoMoreStatementsForPolicies signs in with a passkey, which queries the database twice in
+// addition to what the session needs, whatever factors the groups of the user require.
 func TestPasskeySignInNeedsNoMoreStatementsForPolicies(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {

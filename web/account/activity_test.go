@@ -77,8 +77,8 @@ func TestStatementAboutEventIsOnAllPages(t *testing.T) {
 	})
 }
 
-// wantQuestions fails the test unless the user is prompted about changes that an attacker in a session can make, and not
-// about those of an operator.
+// wantQuestions fails the test unless the user is prompted about changes that an attacker in a session can make, and
+// not about those of an operator.
 func wantQuestions(t *testing.T, s *servertest.Server, b *servertest.Browser, userID string) {
 	t.Helper()
 	for _, event := range []string{

@@ -58,8 +58,8 @@ func (s *Server) startMail(send mail.Send) {
 	}
 }
 
-// checkMailServer lets pages say that emails are delayed while the mail server does not respond. It sends nothing: what
-// pages show must not depend on whether an email to somebody was sent.
+// checkMailServer lets pages show that emails are delayed while the mail server does not respond. It sends nothing:
+// what pages show must not depend on whether an email to a user was sent.
 func (s *Server) checkMailServer(ctx context.Context) error {
 	err := s.mailServer.Check(ctx)
 	if ctx.Err() == nil || errors.Is(ctx.Err(), context.DeadlineExceeded) { // otherwise this process stops

@@ -9,7 +9,7 @@ import (
 	"gatehouse/storage/storagetest"
 )
 
-// TestEmailsAreDelayedWhileTheMailServerDoesNotRespond sends no email: what pages say does not depend on one.
+// TestEmailsAreDelayedWhileTheMailServerDoesNotRespond sends no email: what pages show does not depend on one.
 func TestEmailsAreDelayedWhileTheMailServerDoesNotRespond(t *testing.T) {
 	t.Parallel()
 	smtp := mailtest.Start(t)
