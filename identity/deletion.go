@@ -13,13 +13,27 @@ import (
 func (u *Users) ScheduleDeletion(
 	ctx context.Context, user storage.User, grace time.Duration, language string,
 ) (time.Time, error) {
+	return u.scheduleDeletion(ctx, user, grace, language, storage.AccountSession{})
+}
+
+// ScheduleOwnDeletion does the same for a user who requests it in a session, after DeletionGrace. It returns
+// ErrSessionEnded.
+func (u *Users) ScheduleOwnDeletion(
+	ctx context.Context, signedIn *SignedInUser, language string,
+) (time.Time, error) {
+	return u.scheduleDeletion(ctx, signedIn.User, u.DeletionGrace(), language, signedIn.account())
+}
+
+func (u *Users) scheduleDeletion(
+	ctx context.Context, user storage.User, grace time.Duration, language string, by storage.AccountSession,
+) (time.Time, error) {
 	at := u.store.Now().Add(grace)
 	return at, u.store.ScheduleDeletion(ctx, user.ID, at, storage.Mail{
 		Kind: storage.MailDeletionScheduled, UserID: user.ID, To: user.Email, Language: language,
 		Values: map[string]string{
 			storage.MailValueDate: at.UTC().Format(time.RFC3339), storage.MailLink: "/login?to=account",
 		},
-	})
+	}, by)
 }
 
 // DeletionGrace returns the grace period of deletions that users request.

@@ -25,8 +25,9 @@ func (u *Users) RequestVerification(ctx context.Context, user storage.User, from
 
 // RequestEmailChange sends a link to a new address of a user, who has it once the link was used. If the address has an
 // account, nothing is sent, and the result is the same. It returns an *InputError for an invalid
-// address, and ErrNoMail when no email can be sent.
-func (u *Users) RequestEmailChange(ctx context.Context, user storage.User, email string, from Origin) error {
+// address, ErrNoMail when no email can be sent, and ErrSessionEnded.
+func (u *Users) RequestEmailChange(ctx context.Context, signedIn *SignedInUser, email string, from Origin) error {
+	user := signedIn.User
 	emailKey, err := checkEmail(email)
 	if err != nil {
 		return err
@@ -42,12 +43,14 @@ func (u *Users) RequestEmailChange(ctx context.Context, user storage.User, email
 		return err
 	}
 	if other.ID != "" {
-		return u.sendNone(ctx, storage.ChangeEmail, "another account has the address")
+		// Counted all the same: otherwise what the limit still allows would show that the address has an account.
+		u.countRequestedMail(ctx, mailCounts(storage.ChangeEmail, user, email, u.mailBudget(user, email, from)))
+		return u.sendNone(ctx, storage.ChangeEmail, "another account has the address", signedIn.account())
 	}
 	token, link := u.newLink(credential.EmailToken, "/verify")
 	return u.sendLink(ctx, user, storage.EmailToken{
 		Purpose: storage.ChangeEmail, Hash: credential.Hash(token), Email: email, EmailKey: emailKey,
-		ExpiresAt: u.store.Now().Add(changeTTL),
+		By: signedIn.account(), ExpiresAt: u.store.Now().Add(changeTTL),
 	}, storage.Mail{
 		Kind: storage.MailVerifyEmail, To: email, Language: from.Language,
 		Values: map[string]string{storage.MailLink: link},
@@ -57,9 +60,11 @@ func (u *Users) RequestEmailChange(ctx context.Context, user storage.User, email
 // ErrEmailTaken is the InputError about an address that another user got while its link was waiting.
 var ErrEmailTaken = &InputError{"another account has this email address"}
 
-// ConfirmEmail uses a link that verifies, changes or restores an address, and returns its purpose and the user. It
-// returns ErrLinkRefused when the link cannot be used, and an *InputError when another user now has the address.
-func (u *Users) ConfirmEmail(ctx context.Context, token, language string) (Link, error) {
+// ConfirmEmail uses a link that verifies, changes or restores an address, and returns its purpose and the user. by is
+// the current user of the browser, or nil: only the user who requested a change of address may confirm it. It returns
+// ErrLinkRefused when the link cannot be used, ErrSessionEnded when that user is not signed in, and an *InputError when
+// another user now has the address.
+func (u *Users) ConfirmEmail(ctx context.Context, token, language string, by *SignedInUser) (Link, error) {
 	link, err := u.linkFor(ctx, token, storage.VerifyEmail, storage.ChangeEmail, storage.UndoEmailChange)
 	if err != nil {
 		return Link{}, err
@@ -71,10 +76,13 @@ func (u *Users) ConfirmEmail(ctx context.Context, token, language string) (Link,
 	case storage.UndoEmailChange:
 		link.User, err = u.store.UndoEmailChange(ctx, hash)
 	default:
+		if by == nil {
+			return Link{}, ErrSessionEnded
+		}
 		undo, path := u.newLink(credential.EmailToken, "/verify")
 		expires := u.store.Now().Add(undoTTL)
 		link.User, err = u.store.ChangeEmail(ctx, hash, storage.EmailChange{
-			UndoHash: credential.Hash(undo), UndoExpiresAt: expires,
+			By: by.account(), UndoHash: credential.Hash(undo), UndoExpiresAt: expires,
 			Notice: func(previous storage.User) storage.Mail {
 				return storage.Mail{
 					Kind: storage.MailEmailChanged, UserID: previous.ID, To: previous.Email, Language: language,

@@ -88,7 +88,7 @@ func (u *Users) openTOTPSetup(user storage.User, token string) (totp.Key, time.T
 
 // ConfirmTOTP makes the TOTP authenticator of a TOTPSetup a factor of the user, in place of another, when the user
 // entered a code of it. A recent session then has both factors, as raise describes. It returns new recovery codes,
-// which replace the earlier ones; or ErrIncorrectCode, or ErrExpired also when the session of the user has ended.
+// which replace the earlier ones; or ErrIncorrectCode, ErrExpired or ErrSessionEnded.
 func (u *Users) ConfirmTOTP(
 	w http.ResponseWriter, r *http.Request, user *SignedInUser, token, code string,
 ) (codes []string, err error) {
@@ -112,20 +112,21 @@ func (u *Users) ConfirmTOTP(
 		ID: user.User.ID, Secret: k.Secret, Algorithm: k.Algorithm, Digits: int64(k.Digits),
 		Period: int64(k.Period / time.Second),
 	}
-	addition := u.factorAddition(user.User)
+	addition := u.factorAddition(user)
 	codes, addition.Codes = generateRecoveryCodes(user.User.ID)
-	err = additionError(u.raise(w, r, user, "otp", func(s *storage.RaisedSession) (bool, error) {
+	err = u.raise(w, r, user, "otp", func(s *storage.RaisedSession) (bool, error) {
 		return u.store.SetTOTPInSession(r.Context(), t, s, addition)
-	}))
+	})
 	if err != nil {
 		return nil, err
 	}
 	return codes, nil
 }
 
-// RemoveTOTP removes the TOTP authenticator of a user. It returns storage.ErrNotFound when there is none.
-func (u *Users) RemoveTOTP(ctx context.Context, userID string) error {
-	return u.store.DeleteTOTP(ctx, userID)
+// RemoveTOTP removes the TOTP authenticator of a user. It returns storage.ErrNotFound when there is none, or
+// ErrSessionEnded.
+func (u *Users) RemoveTOTP(ctx context.Context, signedIn *SignedInUser) error {
+	return u.store.DeleteTOTP(ctx, signedIn.User.ID, signedIn.account())
 }
 
 const (
@@ -137,10 +138,10 @@ const (
 var recoveryEncoding = base32.NewEncoding("0123456789abcdefghjkmnpqrstvwxyz").WithPadding(base32.NoPadding)
 
 // NewRecoveryCodes returns ten new recovery codes of a user, which replace the earlier ones. Only their hashes are
-// stored. It returns ErrExpired when the session of the user has ended.
-func (u *Users) NewRecoveryCodes(ctx context.Context, user storage.User) ([]string, error) {
-	codes, hashes := generateRecoveryCodes(user.ID)
-	return codes, additionError(u.store.SetRecoveryCodes(ctx, user.ID, hashes, u.factorAddition(user)))
+// stored. It returns ErrSessionEnded.
+func (u *Users) NewRecoveryCodes(ctx context.Context, signedIn *SignedInUser) ([]string, error) {
+	codes, hashes := generateRecoveryCodes(signedIn.User.ID)
+	return codes, u.store.SetRecoveryCodes(ctx, signedIn.User.ID, hashes, u.factorAddition(signedIn))
 }
 
 // generateRecoveryCodes returns recovery codes of a user and their hashes.

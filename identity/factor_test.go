@@ -47,9 +47,11 @@ func (b browser) finish(
 }
 
 // confirmTOTP confirms the TOTP authenticator of a user whose session is not recent.
-func confirmTOTP(p *identity.Users, u storage.User, token, code string) error {
-	r := httptest.NewRequest(http.MethodPost, "/", nil)
-	_, err := p.ConfirmTOTP(httptest.NewRecorder(), r, &identity.SignedInUser{User: u}, token, code)
+func confirmTOTP(t *testing.T, p *identity.Users, u storage.User, token, code string) error {
+	t.Helper()
+	r, signedIn := httptest.NewRequest(http.MethodPost, "/", nil), browser{}.start(t, p, u)
+	signedIn.Session.AuthTime = time.Time{}
+	_, err := p.ConfirmTOTP(httptest.NewRecorder(), r, signedIn, token, code)
 	return err
 }
 
@@ -61,14 +63,14 @@ func setUpTOTP(t *testing.T, p *identity.Users, u storage.User, now time.Time) t
 	k := totp.New()
 	k.Secret, err = base32.StdEncoding.DecodeString(strings.ReplaceAll(e.Secret, " ", ""))
 	storagetest.Must(t, err)
-	if err := confirmTOTP(p, u, e.Token, "12345"); !errors.Is(err, identity.ErrIncorrectCode) {
+	if err := confirmTOTP(t, p, u, e.Token, "12345"); !errors.Is(err, identity.ErrIncorrectCode) {
 		t.Errorf("ConfirmTOTP with an incorrect code = %v, want ErrIncorrectCode", err)
 	}
 	again, err := p.ContinueTOTP(u, "Gatehouse", e.Token)
 	if err != nil || again.Secret != e.Secret || again.QR.Path == "" {
 		t.Errorf("ContinueTOTP = %+v, %v, want the same secret", again, err)
 	}
-	storagetest.Must(t, confirmTOTP(p, u, again.Token, k.Code(k.Step(now))))
+	storagetest.Must(t, confirmTOTP(t, p, u, again.Token, k.Code(k.Step(now))))
 	return k
 }
 
@@ -91,15 +93,15 @@ func TestTOTPCountsWhenConfirmed(t *testing.T) {
 		e, err := p.BeginTOTP(alice, "Gatehouse")
 		storagetest.Must(t, err)
 		for why, err := range map[string]error{
-			"of another user": confirmTOTP(p, bob, e.Token, "123456"),
-			"without a token": confirmTOTP(p, alice, "", "123456"),
+			"of another user": confirmTOTP(t, p, bob, e.Token, "123456"),
+			"without a token": confirmTOTP(t, p, alice, "", "123456"),
 		} {
 			if !errors.Is(err, identity.ErrExpired) {
 				t.Errorf("ConfirmTOTP %s = %v, want ErrExpired", why, err)
 			}
 		}
 		clock.Advance(15 * time.Minute)
-		if err := confirmTOTP(p, alice, e.Token, "123456"); !errors.Is(err, identity.ErrExpired) {
+		if err := confirmTOTP(t, p, alice, e.Token, "123456"); !errors.Is(err, identity.ErrExpired) {
 			t.Errorf("ConfirmTOTP after 15 minutes = %v, want ErrExpired", err)
 		}
 	})
@@ -192,9 +194,10 @@ func TestRecoveryCodesWorkOnce(t *testing.T) {
 		p, s, clock := newUsers(t, url)
 		alice, b := user(t, p, "alice"), browser{}
 		setUpTOTP(t, p, alice, clock.Now())
-		old, err := p.NewRecoveryCodes(t.Context(), alice)
+		signedIn := browser{}.start(t, p, alice)
+		old, err := p.NewRecoveryCodes(t.Context(), signedIn)
 		storagetest.Must(t, err)
-		codes, err := p.NewRecoveryCodes(t.Context(), alice)
+		codes, err := p.NewRecoveryCodes(t.Context(), signedIn)
 		storagetest.Must(t, err)
 		if len(codes) != 10 || len(codes[0]) != 19 {
 			t.Errorf("the recovery codes are %v, want 10 of 80 bits", codes)
@@ -269,7 +272,7 @@ func TestRememberedBrowserSignsInWithoutCode(t *testing.T) {
 		trust(b, alice)
 		clock.Advance(30 * 24 * time.Hour)
 		want("after 30 days", b, alice, "", true)
-		storagetest.Must(t, p.RemoveTOTP(t.Context(), alice.ID))
+		storagetest.Must(t, p.RemoveTOTP(t.Context(), browser{}.start(t, p, alice)))
 		want("without a factor", b, alice, "", false)
 	})
 }

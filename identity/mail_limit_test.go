@@ -37,10 +37,10 @@ func TestAddressLimitIgnoresSpelling(t *testing.T) {
 		f := newSelfService(t, url, identity.SelfService{})
 		f.limit(map[string]ratelimit.Rate{ratelimit.MailAddress: {Count: 1, Period: time.Hour}})
 		alice, bob := user(t, f.Users, "alice"), user(t, f.Users, "bob")
-		storagetest.Must(t, f.RequestEmailChange(f.ctx, alice, "victim@example.com", english))
+		storagetest.Must(t, f.RequestEmailChange(f.ctx, f.session(alice), "victim@example.com", english))
 		f.mails(storage.MailVerifyEmail)
 		for _, spelling := range []string{"Victim@example.com", "\uff36ictim@example.com"} { // a full-width V
-			storagetest.Must(t, f.RequestEmailChange(f.ctx, bob, spelling, english))
+			storagetest.Must(t, f.RequestEmailChange(f.ctx, f.session(bob), spelling, english))
 			f.mails()
 		}
 	})
@@ -159,7 +159,7 @@ func TestOthersCannotUseUpMailbox(t *testing.T) {
 		}
 		for n := range 3 {
 			storagetest.Must(t, f.RequestSignUp(f.ctx, variant(n), "", english))
-			storagetest.Must(t, f.RequestEmailChange(f.ctx, bob, variant(10+n), of(bob)))
+			storagetest.Must(t, f.RequestEmailChange(f.ctx, f.session(bob), variant(10+n), of(bob)))
 		}
 		sent := func(kind string) (n int) {
 			t.Helper()

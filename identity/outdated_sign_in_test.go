@@ -17,12 +17,16 @@ func TestSignInFromBeforeChangeFails(t *testing.T) {
 	storagetest.Each(t, func(t *testing.T, url string) {
 		p, s, _ := newUsers(t, url)
 		alice, b := user(t, p, "alice"), browser{}
-		var session string
+		var session storage.AccountSession
 		change := func() {
 			stored, err := s.Password(t.Context(), alice.ID)
 			storagetest.Must(t, err)
+			if session.User, err = s.User(t.Context(), alice.ID); session.ID == "" {
+				session.User = storage.User{}
+			}
+			storagetest.Must(t, err)
 			storagetest.Must(t, s.ChangePassword(t.Context(), storage.PasswordChange{
-				UserID: alice.ID, Previous: stored.Hash, Hash: stored.Hash, Session: session,
+				UserID: alice.ID, Previous: stored.Hash, Hash: stored.Hash, By: session,
 			}))
 		}
 		begin := func(outdated bool) {
@@ -41,7 +45,7 @@ func TestSignInFromBeforeChangeFails(t *testing.T) {
 				case !outdated && err != nil:
 					t.Errorf("BeginSignIn = %v, want no error", err)
 				case signedIn != nil:
-					session = signedIn.Session.ID
+					session.ID = signedIn.Session.ID
 				}
 				return nil
 			})

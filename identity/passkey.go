@@ -243,10 +243,9 @@ var (
 )
 
 // AddPasskey verifies the response of a browser to PasskeyCreation and adds the passkey. It returns a *PasskeyError,
-// ErrPasskeyModel, ErrPasskeyUnverified, storage.ErrTooManyPasskeys, ErrExpired when the session has ended, or an
-// *InputError for the name.
+// ErrPasskeyModel, ErrPasskeyUnverified, storage.ErrTooManyPasskeys, ErrSessionEnded, or an *InputError for the name.
 func (u *Users) AddPasskey(ctx context.Context, signedIn *SignedInUser, name string, response []byte) error {
-	return u.addPasskey(ctx, signedIn, name, response, false, u.factorAddition(signedIn.User))
+	return u.addPasskey(ctx, signedIn, name, response, false, u.factorAddition(signedIn))
 }
 
 // AddSecurityKey does the same for a security key, which is a second factor after a password. It returns recovery codes
@@ -258,7 +257,7 @@ func (u *Users) AddSecurityKey(
 	if err != nil {
 		return nil, err
 	}
-	addition := u.factorAddition(signedIn.User)
+	addition := u.factorAddition(signedIn)
 	if f.RecoveryCodes == 0 {
 		codes, addition.Codes = generateRecoveryCodes(signedIn.User.ID)
 	}
@@ -305,7 +304,7 @@ func (u *Users) addPasskey(
 	if err = u.store.CreatePasskey(ctx, p, addition); errors.Is(err, storage.ErrConflict) {
 		return u.creationFailed(ctx, user, errors.New("the passkey is registered already"))
 	}
-	return additionError(err)
+	return err
 }
 
 // creationFailed records why a passkey was not created, and returns the error for the page.
@@ -339,19 +338,20 @@ func checkPasskeyName(name string) (string, error) {
 	return name, nil
 }
 
-// RenamePasskey changes the name of a passkey of a user. It returns storage.ErrNotFound or an *InputError.
-func (u *Users) RenamePasskey(ctx context.Context, userID, id, name string) error {
+// RenamePasskey changes the name of a passkey of a user. It returns storage.ErrNotFound, ErrSessionEnded or an
+// *InputError.
+func (u *Users) RenamePasskey(ctx context.Context, signedIn *SignedInUser, id, name string) error {
 	name, err := checkPasskeyName(name)
 	if err != nil {
 		return err
 	}
-	return u.store.RenamePasskey(ctx, userID, id, name)
+	return u.store.RenamePasskey(ctx, signedIn.User.ID, id, name, signedIn.account())
 }
 
-// DeletePasskey removes a passkey of a user. It returns storage.ErrNotFound, or storage.ErrLastFactor when the user
-// could not sign in without it.
-func (u *Users) DeletePasskey(ctx context.Context, userID, id string) error {
-	return u.store.DeletePasskey(ctx, userID, id)
+// DeletePasskey removes a passkey of a user. It returns storage.ErrNotFound, ErrSessionEnded, or storage.ErrLastFactor
+// when the user could not sign in without it.
+func (u *Users) DeletePasskey(ctx context.Context, signedIn *SignedInUser, id string) error {
+	return u.store.DeletePasskey(ctx, signedIn.User.ID, id, signedIn.account())
 }
 
 // PasskeyWellKnown returns the document with the related origins (WebAuthn Level 3 §5.11), or nil when there are none.

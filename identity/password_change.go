@@ -36,7 +36,7 @@ type PasswordInput struct {
 
 // ChangePassword replaces the password of a signed-in user, ends the user's other sessions and their grants without
 // offline_access, and notifies the user by email. It returns ErrInvalidCredentials or a *ThrottledError, as SignIn
-// does, for the current password, and an *InputError for the new one.
+// does, for the current password, an *InputError for the new one, and ErrSessionEnded.
 func (u *Users) ChangePassword(ctx context.Context, user *SignedInUser, in PasswordInput, device Device) error {
 	stored, err := u.store.Password(ctx, user.User.ID)
 	if err != nil && !errors.Is(err, storage.ErrNotFound) {
@@ -59,7 +59,7 @@ func (u *Users) ChangePassword(ctx context.Context, user *SignedInUser, in Passw
 		return err
 	}
 	c := u.passwordChange(user.User, hash, in)
-	c.Previous, c.Session = stored.Hash, user.Session.ID
+	c.Previous, c.By = stored.Hash, user.account()
 	err = u.store.ChangePassword(ctx, c)
 	if errors.Is(err, storage.ErrConflict) {
 		return failedSignIn("the password was changed concurrently")

@@ -166,13 +166,13 @@ func (u *Users) finished(
 	}
 	signedIn, err := u.strongerSession(r, p)
 	if err == nil && signedIn == nil {
-		signedIn, err = u.StartSession(w, r, user, a)
+		signedIn, err = u.startSession(w, r, user, a, p.SessionID)
 	}
 	if errors.Is(err, ErrInvalidCredentials) {
 		err = ErrExpired
 	}
 	if err == nil && remembered {
-		err = u.addRememberedBrowser(w, r, user)
+		err = u.addRememberedBrowser(w, r, signedIn)
 	}
 	return signedIn, err
 }
@@ -207,11 +207,11 @@ func (u *Users) isRemembered(r *http.Request, user storage.User) (bool, error) {
 }
 
 // addRememberedBrowser sets the cookie of a remembered browser.
-func (u *Users) addRememberedBrowser(w http.ResponseWriter, r *http.Request, user storage.User) error {
-	token := randomToken()
+func (u *Users) addRememberedBrowser(w http.ResponseWriter, r *http.Request, signedIn *SignedInUser) error {
+	user, token := signedIn.User, randomToken()
 	err := u.store.CreateRememberedBrowser(r.Context(), storage.RememberedBrowser{
 		TokenHash: hash(token), UserID: user.ID, UserEpoch: user.Epoch, SignInEpoch: user.SignInEpoch,
-		ExpiresAt: u.store.Now().Add(rememberedTTL),
+		SessionID: signedIn.Session.ID, ExpiresAt: u.store.Now().Add(rememberedTTL),
 	})
 	if errors.Is(err, storage.ErrNotFound) { // the session has ended too
 		return nil

@@ -33,7 +33,7 @@ func (u *Users) sendLink(
 		u.options.Limiter.Check(ctx, counts...) // as countRequestedMail counts
 	}
 	if reason != "" {
-		return u.sendNone(ctx, t.Purpose, reason)
+		return u.sendNone(ctx, t.Purpose, reason, t.By)
 	}
 	u.store.Audit.CheckFailure(ctx, u.options.Limiter, storage.UnsentMail(t.Purpose, reason)) // as sendNone counts
 	m.UserID, m.ExpiresAt = user.ID, t.ExpiresAt
@@ -43,10 +43,11 @@ func (u *Users) sendLink(
 // tooManyMails is the reason of a request that a limit on emails refused.
 const tooManyMails = "too many emails"
 
-// sendNone does the work of an email that is not sent. Its audit row is limited, because an attacker can cause it.
-func (u *Users) sendNone(ctx context.Context, purpose, reason string) error {
+// sendNone does the work of an email that is not sent. by is the session of a change of the address, otherwise empty.
+// Its audit row is limited, because an attacker can cause it.
+func (u *Users) sendNone(ctx context.Context, purpose, reason string, by storage.AccountSession) error {
 	e := storage.UnsentMail(purpose, reason)
-	return u.store.RecordDecoyEmailToken(ctx, e, u.store.Audit.CountFailure(ctx, u.options.Limiter, e))
+	return u.store.RecordDecoyEmailToken(ctx, e, u.store.Audit.CountFailure(ctx, u.options.Limiter, e), by)
 }
 
 // mailBudget returns the limit of the server that a requested email counts against. There are three, so that emails to

@@ -101,7 +101,7 @@ func TestSecurityKeyIsSecondFactor(t *testing.T) {
 		if !errors.As(err, &failed) {
 			t.Errorf("a security key with the options of a passkey: %v, want a *PasskeyError", err)
 		}
-		storagetest.Must(t, p.DeletePasskey(t.Context(), alice.ID, list[0].ID))
+		storagetest.Must(t, p.DeletePasskey(t.Context(), p.signedIn, list[0].ID))
 		if id := (browser{}).begin(t, p.Users, alice, ""); id != "" {
 			t.Error("a second factor is required after the only one was deleted")
 		}

@@ -98,7 +98,7 @@ func TestResetLinkWorksOnce(t *testing.T) {
 		in := identity.PasswordInput{New: "ten-tiny-otters"}
 		_, err := f.ResetPassword(f.ctx, replaced, in)
 		f.refused("a replaced link", err, identity.ErrLinkRefused)
-		_, err = f.ConfirmEmail(f.ctx, token, "en")
+		_, err = f.ConfirmEmail(f.ctx, token, "en", nil)
 		f.refused("a link of another purpose", err, identity.ErrLinkRefused)
 		var weak *identity.PasswordError
 		if _, err = f.ResetPassword(f.ctx, token, identity.PasswordInput{New: "alice-2026!"}); !errors.As(err, &weak) {
@@ -169,27 +169,31 @@ func TestResetEndsPendingEmailChange(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
 		f := newSelfService(t, url, identity.SelfService{})
-		alice := user(t, f.Users, "alice")
-		user(t, f.Users, "bob")
-		storagetest.Must(t, f.RequestEmailChange(f.ctx, alice, "bob@example.com", english))
+		alice, bob := user(t, f.Users, "alice"), user(t, f.Users, "bob")
+		storagetest.Must(t, f.RequestEmailChange(f.ctx, f.session(alice), "bob@example.com", english))
 		f.mails() // the address has an account
-		storagetest.Must(t, f.RequestEmailChange(f.ctx, alice, "evil@example.com", english))
+		storagetest.Must(t, f.RequestEmailChange(f.ctx, f.session(alice), "evil@example.com", english))
 		pending := f.token(storage.MailVerifyEmail)
 		storagetest.Must(t, f.RequestReset(f.ctx, "alice", english))
 		_, err := f.ResetPassword(f.ctx, f.token(storage.MailResetPassword), identity.PasswordInput{New: "ten-tiny-otters"})
 		storagetest.Must(t, err)
 		f.mails(storage.MailPasswordChanged)
-		_, err = f.ConfirmEmail(f.ctx, pending, "en")
+		_, err = f.ConfirmEmail(f.ctx, pending, "en", f.session(alice))
 		f.refused("a change from before the reset", err, identity.ErrLinkRefused)
-		storagetest.Must(t, f.RequestEmailChange(f.ctx, alice, "new@example.com", english))
-		link, err := f.ConfirmEmail(f.ctx, f.token(storage.MailVerifyEmail), "en")
+		storagetest.Must(t, f.RequestEmailChange(f.ctx, f.session(alice), "new@example.com", english))
+		change := f.token(storage.MailVerifyEmail)
+		for what, by := range map[string]*identity.SignedInUser{"no user": nil, "another user": f.session(bob)} {
+			_, err = f.ConfirmEmail(f.ctx, change, "en", by)
+			f.refused("a change confirmed by "+what, err, identity.ErrSessionEnded)
+		}
+		link, err := f.ConfirmEmail(f.ctx, change, "en", f.session(alice))
 		if err != nil || link.User.Email != "new@example.com" || link.User.EmailVerifiedAt == nil {
 			t.Errorf("ConfirmEmail = %+v, %v, want the new address, verified", link, err)
 		}
 		m := f.mails(storage.MailEmailChanged)[0]
 		_, undo, _ := strings.Cut(m.Values[storage.MailLink], "?token=")
 		f.clock.Advance(7*24*time.Hour - time.Second)
-		link, err = f.ConfirmEmail(f.ctx, undo, "en")
+		link, err = f.ConfirmEmail(f.ctx, undo, "en", nil)
 		if err != nil || m.To != "alice@example.com" || link.User.Email != "alice@example.com" {
 			t.Errorf("the link in the email to %s: %+v, %v, want the previous address", m.To, link, err)
 		}

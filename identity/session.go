@@ -189,6 +189,14 @@ type Authentication struct {
 func (u *Users) StartSession(
 	w http.ResponseWriter, r *http.Request, user storage.User, a Authentication,
 ) (*SignedInUser, error) {
+	return u.startSession(w, r, user, a, "")
+}
+
+// startSession does the same as StartSession. With the id of a session, it continues that one only: a second factor
+// that was entered to make it stronger starts no other one when it has ended.
+func (u *Users) startSession(
+	w http.ResponseWriter, r *http.Request, user storage.User, a Authentication, only string,
+) (*SignedInUser, error) {
 	others, err := u.SignedIn(r)
 	if err != nil {
 		return nil, err
@@ -197,16 +205,9 @@ func (u *Users) StartSession(
 	if err != nil {
 		return nil, err
 	}
-	before := ""
-	for _, e := range expired {
-		if e.userID == user.ID {
-			before = e.sessionID
-		}
-	}
-	for _, o := range others {
-		if o.User.ID == user.ID {
-			before = o.Session.ID
-		}
+	before := only
+	if before == "" {
+		before = sessionOf(user, others, expired)
 	}
 	now, request, token := u.store.Now(), reqevent.FromContext(r.Context()), randomToken()
 	row := storage.BrowserSession{
@@ -222,7 +223,7 @@ func (u *Users) StartSession(
 			row.ID = fresh
 		}
 	}
-	if errors.Is(err, storage.ErrNotFound) {
+	if errors.Is(err, storage.ErrNotFound) && only == "" {
 		err = u.createSession(r, &row, user)
 	}
 	if errors.Is(err, storage.ErrNotFound) {
@@ -245,6 +246,21 @@ func (u *Users) StartSession(
 	u.addToDevice(w, r, user)
 	expired = slices.DeleteFunc(expired, func(e expiredSession) bool { return e.userID == user.ID })
 	return started, u.save(w, r, signedIn, expired)
+}
+
+// sessionOf returns the id of a user's session in the browser, expired or not, or "".
+func sessionOf(user storage.User, signedIn []*SignedInUser, expired []expiredSession) (id string) {
+	for _, e := range expired {
+		if e.userID == user.ID {
+			id = e.sessionID
+		}
+	}
+	for _, o := range signedIn {
+		if o.User.ID == user.ID {
+			id = o.Session.ID
+		}
+	}
+	return id
 }
 
 // SelectSession moves the user with that session to the first place. It returns storage.ErrNotFound when the session
@@ -304,14 +320,15 @@ func (u *Users) Sessions(r *http.Request, user storage.User) ([]storage.BrowserS
 	return u.store.Sessions(r.Context(), user, u.options.SessionIdleTTL)
 }
 
-// EndSession ends a session of the user, in this or another browser. It returns storage.ErrNotFound when the user has
-// no such session.
-func (u *Users) EndSession(ctx context.Context, userID, sessionID string) error {
-	return u.store.EndSession(ctx, userID, sessionID)
+// EndSession ends a session of a signed-in user, in this or another browser. With one in another browser, it ends every
+// remembered browser, and a link to change the address. It returns storage.ErrNotFound when the user has no such
+// session.
+func (u *Users) EndSession(ctx context.Context, user *SignedInUser, sessionID string) error {
+	return u.store.EndAccountSession(ctx, user.User.ID, sessionID, user.Session.ID)
 }
 
 // EndOtherSessions ends every session of a user but this one, and every remembered browser. report is the id of an
-// event of the audit log that the user did not cause, or empty.
+// event of the audit log that the user did not cause, or empty. It returns ErrSessionEnded when this session has ended.
 func (u *Users) EndOtherSessions(ctx context.Context, user *SignedInUser, report string) error {
 	_, err := u.store.EndOtherSessions(ctx, user.User.ID, user.Session.ID, report)
 	return err

@@ -72,7 +72,7 @@ func TestBrowserSessionsFollowTheirCookie(t *testing.T) {
 		b.wantSignedIn(t, p)
 		ofAlice := b.start(t, p, alice)
 		stolen := maps.Clone(b) // a cookie from before the next sign-in
-		b.start(t, p, bob)
+		ofBob := b.start(t, p, bob)
 		b.wantSignedIn(t, p, "bob", "alice")
 
 		b.visit(t, func(w http.ResponseWriter, r *http.Request) error {
@@ -90,8 +90,8 @@ func TestBrowserSessionsFollowTheirCookie(t *testing.T) {
 		}
 		stolen.wantSignedIn(t, p)
 
-		storagetest.Must(t, p.EndSession(t.Context(), alice.ID, ofAlice.Session.ID))
-		if err := p.EndSession(t.Context(), bob.ID, ofAlice.Session.ID); !errors.Is(err, storage.ErrNotFound) {
+		storagetest.Must(t, p.EndSession(t.Context(), ofAlice, ofAlice.Session.ID))
+		if err := p.EndSession(t.Context(), ofBob, ofAlice.Session.ID); !errors.Is(err, storage.ErrNotFound) {
 			t.Errorf("EndSession of a session of another user = %v, want ErrNotFound", err)
 		}
 		b.wantSignedIn(t, p, "bob")

@@ -49,7 +49,7 @@ func (u *Users) RequestSignUp(ctx context.Context, email, invitation string, fro
 		return err
 	}
 	if !u.countRequestedMail(ctx, mailCounts(LinkSignUp, storage.User{}, emailKey, u.mailBudget(user, user.Email, from))) {
-		return u.sendNone(ctx, LinkSignUp, tooManyMails)
+		return u.sendNone(ctx, LinkSignUp, tooManyMails, storage.AccountSession{})
 	}
 	u.store.Audit.CheckFailure(ctx, u.options.Limiter, storage.UnsentMail(LinkSignUp, "")) // as sendNone counts
 	now := u.store.Now()

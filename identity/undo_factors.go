@@ -2,25 +2,26 @@ package identity
 
 import (
 	"context"
-	"errors"
 
 	"gatehouse/oauth/credential"
 	"gatehouse/storage"
 )
 
-// factorAddition returns the addition of a factor by a user, with a link that undoes it.
-func (u *Users) factorAddition(user storage.User) storage.FactorAddition {
+// factorAddition returns the addition of a factor in a session, with a link that undoes it.
+func (u *Users) factorAddition(signedIn *SignedInUser) storage.FactorAddition {
 	token, link := u.newLink(credential.EmailToken, "/verify")
-	return storage.FactorAddition{User: user, UndoHash: credential.Hash(token), Link: link}
+	return storage.FactorAddition{
+		AccountSession: signedIn.account(), UndoHash: credential.Hash(token), Link: link,
+	}
 }
 
-// additionError returns ErrExpired for an addition that was refused because the session of its user has ended, and
-// other errors as they are.
-func additionError(err error) error {
-	if refusal := (*storage.RefusalError)(nil); errors.As(err, &refusal) {
-		return ErrExpired
-	}
-	return err
+// ErrSessionEnded is returned for a change of an account whose session ended since the request began. Nothing was
+// changed, and the user signs in again.
+var ErrSessionEnded = storage.ErrSessionEnded
+
+// account returns what a change of the account in the session is compared with.
+func (s *SignedInUser) account() storage.AccountSession {
+	return storage.AccountSession{User: s.User, ID: s.Session.ID}
 }
 
 // RecentFactors returns the factors of a user that were added in the last seven days and that UndoFactors, or

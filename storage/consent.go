@@ -107,7 +107,8 @@ func (s *Store) WithdrawConsent(ctx context.Context, userID, id string) error {
 	}))
 }
 
-// ErrConsentWithdrawn is returned by IssueCode and RecordApproval when the consent no longer covers the code.
+// ErrConsentWithdrawn is returned by IssueCode and RecordApproval when the consent no longer covers the code, or the
+// session ended before the user's decision was stored.
 var ErrConsentWithdrawn error = db.Outcome("the consent was withdrawn")
 
 // storeConsent returns the id of the active consent that a code is issued under, and creates it if there is none. A
@@ -116,6 +117,9 @@ var ErrConsentWithdrawn error = db.Outcome("the consent was withdrawn")
 func (s *Store) storeConsent(ctx context.Context, a Approval) (string, error) {
 	if a.FromConsentPage { // first, because DeleteClient locks the client before its consents
 		if err := s.checkDescription(ctx, a); err != nil {
+			return "", err
+		}
+		if err := s.checkSessionOf(ctx, a.Code); err != nil {
 			return "", err
 		}
 	}
@@ -187,6 +191,19 @@ func (s *Store) checkDescription(ctx context.Context, a Approval) error {
 	err := db.QueryRow(ctx, s.Write, []any{&described}, query, a.Code.ClientID)
 	if errors.Is(err, ErrNotFound) || err == nil && described != shown {
 		return ErrConsentWithdrawn
+	}
+	return err
+}
+
+// checkSessionOf returns ErrConsentWithdrawn when the session of a decision has ended: an attacker with the session
+// must not be able to allow a client afterwards.
+func (s *Store) checkSessionOf(ctx context.Context, c AuthorizationCode) error {
+	if c.SessionID == "" {
+		return nil
+	}
+	err := s.requireActiveSession(ctx, c.UserID, c.SessionID)
+	if errors.Is(err, ErrSessionEnded) {
+		err = ErrConsentWithdrawn
 	}
 	return err
 }

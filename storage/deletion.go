@@ -10,9 +10,14 @@ import (
 )
 
 // ScheduleDeletion sets when a user is deleted, unless the user signs in before, and ends every session, grant and
-// token of the user. It returns ErrNotFound when there is no such user.
-func (s *Store) ScheduleDeletion(ctx context.Context, userID string, at time.Time, notice Mail) error {
+// token of the user. It returns ErrNotFound when there is no such user, and ErrSessionEnded.
+func (s *Store) ScheduleDeletion(
+	ctx context.Context, userID string, at time.Time, notice Mail, by AccountSession,
+) error {
 	return db.Wrap("schedule a deletion", s.Tx(ctx, func(tx *Store) error {
+		if err := tx.requireSession(ctx, userID, by); err != nil {
+			return err
+		}
 		if err := tx.endEverything(ctx, userID); err != nil {
 			return err
 		}

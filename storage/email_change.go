@@ -48,6 +48,7 @@ func (s *Store) verifyEmail(ctx context.Context, t EmailToken) error {
 
 // EmailChange has what ChangeEmail stores in addition: the link that undoes it, in an email to the previous address.
 type EmailChange struct {
+	By            AccountSession // of the user who uses the link
 	UndoHash      []byte
 	UndoExpiresAt time.Time
 	Notice        func(previous User) Mail
@@ -55,11 +56,14 @@ type EmailChange struct {
 
 // ChangeEmail consumes a token that proves a new address, and replaces that of its user. An email to the previous
 // address has a link that undoes it; until that expires, no other user can have the previous address. It returns a
-// *RefusalError when the token cannot be used, and ErrConflict when another user has the address.
+// *RefusalError when the token cannot be used, ErrConflict when another user has the address, and ErrSessionEnded.
 func (s *Store) ChangeEmail(ctx context.Context, hash []byte, c EmailChange) (u User, err error) {
 	return u, db.Wrap("change an email address", s.Tx(ctx, func(tx *Store) error {
 		t, err := tx.useEmailToken(ctx, ChangeEmail, hash)
 		if err != nil {
+			return err
+		}
+		if err := tx.requireSession(ctx, t.UserID, c.By); err != nil {
 			return err
 		}
 		previous, err := tx.lockedUser(ctx, t.UserID)

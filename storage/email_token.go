@@ -51,6 +51,8 @@ type EmailToken struct {
 	CreatedAt   time.Time  `gorm:"serializer:millis;autoCreateTime:false"`
 	ExpiresAt   time.Time  `gorm:"serializer:millis"`
 	UsedAt      *time.Time `gorm:"serializer:millis"`
+
+	By AccountSession `gorm:"-"` // in which a change of the address was requested; not stored
 }
 
 var emailTokenRow = db.NewRecord[EmailToken]("email_tokens")
@@ -61,11 +63,17 @@ func UnsentMail(purpose, reason string) audit.Event {
 }
 
 // CreateEmailToken stores a token for a user and queues the email with it, in one transaction. When the user has valid
-// sign-in codes in too many other browsers, it records only that, with as many statements.
+// sign-in codes in too many other browsers, it records only that, with as many statements. It returns
+// ErrSessionEnded for a change of the address.
 func (s *Store) CreateEmailToken(ctx context.Context, u User, t EmailToken, m Mail) error {
 	t.UserID, t.UserEpoch, t.CreatedAt = u.ID, u.Epoch, s.Now()
 	m.Token = t.Hash
 	return db.Wrap("create email token", s.Tx(ctx, func(tx *Store) error {
+		if t.By.ID != "" {
+			if err := tx.requireSession(ctx, u.ID, t.By); err != nil {
+				return err
+			}
+		}
 		err := tx.insertEmailToken(ctx, t)
 		if errors.Is(err, ErrConflict) {
 			if err := db.Exec(ctx, tx.Write, "DELETE FROM deliveries WHERE id = ''"); err != nil {
@@ -117,9 +125,15 @@ func (s *Store) insertEmailToken(ctx context.Context, t EmailToken) error {
 
 // RecordDecoyEmailToken does the same work as CreateEmailToken, with as many statements, when no email is sent, such as
 // for a name without an account, so that neither the response nor its duration discloses that. It stores no token and
-// no email, and records e, an UnsentMail, if its limit allowed that: an attacker can cause it with any name.
-func (s *Store) RecordDecoyEmailToken(ctx context.Context, e audit.Event, allowed bool) error {
+// no email, and records e, an UnsentMail, if its limit allowed that: an attacker can cause it with any name. by is the
+// session of a change of the address, otherwise empty.
+func (s *Store) RecordDecoyEmailToken(ctx context.Context, e audit.Event, allowed bool, by AccountSession) error {
 	return db.Wrap("create no email token", s.Tx(ctx, func(tx *Store) error {
+		if by.ID != "" {
+			if err := tx.requireSession(ctx, by.User.ID, by); err != nil {
+				return err
+			}
+		}
 		if s.MailEnabled() {
 			now, decoy := s.Now(), uuid.NewString()
 			d := Delivery{ID: decoy, Kind: MailDelivery, CreatedAt: now, NextAt: now.Add(leaseOfDecoy)}

@@ -2,6 +2,7 @@ package storage
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"gatehouse/storage/audit"
@@ -86,7 +87,8 @@ type RememberedBrowser struct {
 	CreatedAt time.Time `gorm:"serializer:millis;autoCreateTime:false"`
 	ExpiresAt time.Time `gorm:"serializer:millis"`
 
-	SignInEpoch int64 `gorm:"-"` // of the user when the sign-in began; not stored
+	SignInEpoch int64  `gorm:"-"` // of the user when the sign-in began; not stored
+	SessionID   string `gorm:"-"` // that the sign-in started; not stored
 }
 
 var rememberedBrowserRow = db.NewRecord[RememberedBrowser]("remembered_devices")
@@ -95,13 +97,20 @@ var rememberedBrowserRow = db.NewRecord[RememberedBrowser]("remembered_devices")
 func (RememberedBrowser) TableName() string { return "remembered_devices" }
 
 // CreateRememberedBrowser adds a remembered browser. Ending all sessions of the user ends it too, because that raises
-// the epoch. It returns ErrNotFound when the password changed or everything was ended since the sign-in began.
+// the epoch. It returns ErrNotFound when the session has ended, or the password changed since the sign-in began.
 func (s *Store) CreateRememberedBrowser(ctx context.Context, d RememberedBrowser) error {
 	d.CreatedAt = s.Now()
 	return db.Wrap("create remembered browser", s.Tx(ctx, func(tx *Store) error {
 		if err := rememberedBrowserRow.InsertIf(
 			ctx, tx.Write, &d, s.unchangedUser(), d.UserID, d.UserEpoch, d.SignInEpoch,
 		); err != nil {
+			return err
+		}
+		err := tx.requireActiveSession(ctx, d.UserID, d.SessionID)
+		if errors.Is(err, ErrSessionEnded) {
+			return ErrNotFound
+		}
+		if err != nil {
 			return err
 		}
 		return tx.Audit.Record(ctx, audit.Event{Type: audit.BrowserRemembered, UserID: d.UserID})

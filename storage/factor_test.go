@@ -41,7 +41,7 @@ func (f *fixture) addFactors(t *testing.T) {
 	storagetest.Must(t, err)
 	storagetest.Must(t, f.CreateRememberedBrowser(t.Context(), storage.RememberedBrowser{
 		TokenHash: []byte("token"), UserID: u.ID, UserEpoch: u.Epoch, SignInEpoch: u.SignInEpoch,
-		ExpiresAt: f.clock.Now().Add(time.Hour),
+		SessionID: f.session(t).ID, ExpiresAt: f.clock.Now().Add(time.Hour),
 	}))
 }
 
@@ -100,7 +100,7 @@ func TestLastWayToSignInIsNotRemovable(t *testing.T) {
 		var deleted atomic.Int64
 		ids := []string{"synced", "hardware"}
 		storagetest.Concurrently(2, func(i int) {
-			err := f.DeletePasskey(t.Context(), f.user.ID, ids[i])
+			err := f.DeletePasskey(t.Context(), f.user.ID, ids[i], storage.AccountSession{})
 			if err == nil {
 				deleted.Add(1)
 			} else if !errors.Is(err, storage.ErrLastFactor) {
@@ -110,13 +110,14 @@ func TestLastWayToSignInIsNotRemovable(t *testing.T) {
 		if n := deleted.Load(); n != 1 {
 			t.Errorf("%d of the last 2 passkeys were deleted, want 1", n)
 		}
-		storagetest.Must(t, f.DeletePasskey(t.Context(), f.user.ID, "key")) // signs in only after a password
+		// It signs in only after a password.
+		storagetest.Must(t, f.DeletePasskey(t.Context(), f.user.ID, "key", storage.AccountSession{}))
 		f.wantFactors(t, "with TOTP", func() storage.Factors {
 			got, err := f.Factors(t.Context(), f.user.ID)
 			storagetest.Must(t, err)
 			return storage.Factors{TOTP: true, RecoveryCodes: 2, Passkeys: 1, HardwarePasskeys: got.HardwarePasskeys}
 		}())
-		storagetest.Must(t, f.DeleteTOTP(t.Context(), f.user.ID))
+		storagetest.Must(t, f.DeleteTOTP(t.Context(), f.user.ID, storage.AccountSession{}))
 		got, err := f.Factors(t.Context(), f.user.ID)
 		if err != nil || got.RecoveryCodes != 0 || got.HasSecondFactor() {
 			t.Errorf("Factors without a second factor = %+v, %v, want no recovery codes", got, err)

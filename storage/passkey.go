@@ -73,10 +73,10 @@ func (s *Store) PasskeyHandle(ctx context.Context, userID string) (handle []byte
 }
 
 // CreatePasskey adds a passkey. It returns ErrConflict when the credential is registered, for any user,
-// ErrTooManyPasskeys, and a *RefusalError when the addition began before everything ended.
+// ErrTooManyPasskeys, and ErrSessionEnded.
 func (s *Store) CreatePasskey(ctx context.Context, p Passkey, a FactorAddition) error {
 	return db.Wrap("create passkey", s.Tx(ctx, func(tx *Store) error {
-		if err := tx.checkAddition(ctx, p.UserID, a); err != nil {
+		if err := tx.requireSession(ctx, p.UserID, a.AccountSession); err != nil {
 			return err
 		}
 		f, err := tx.Factors(ctx, p.UserID)
@@ -106,9 +106,13 @@ func passkeyEvent(event string, p Passkey) audit.Event {
 	}}
 }
 
-// RenamePasskey changes the name of a passkey of a user. It returns ErrNotFound when the user has no such passkey.
-func (s *Store) RenamePasskey(ctx context.Context, userID, id, name string) error {
+// RenamePasskey changes the name of a passkey of a user. It returns ErrNotFound when the user has no such passkey, and
+// ErrSessionEnded.
+func (s *Store) RenamePasskey(ctx context.Context, userID, id, name string, by AccountSession) error {
 	return db.Wrap("rename passkey", s.Tx(ctx, func(tx *Store) error {
+		if err := tx.requireSession(ctx, userID, by); err != nil {
+			return err
+		}
 		p, err := db.Take[Passkey](ctx, tx.Write, "id = ? AND user_id = ?", id, userID)
 		if err != nil || p.Name == name {
 			return err
@@ -122,11 +126,12 @@ func (s *Store) RenamePasskey(ctx context.Context, userID, id, name string) erro
 }
 
 // DeletePasskey removes a passkey of a user, and the recovery codes when no second factor is left. It returns
-// ErrNotFound when the user has no such passkey, and ErrLastFactor when the user could not sign in without it.
-func (s *Store) DeletePasskey(ctx context.Context, userID, id string) error {
+// ErrNotFound when the user has no such passkey, ErrLastFactor when the user could not sign in without it, and
+// ErrSessionEnded.
+func (s *Store) DeletePasskey(ctx context.Context, userID, id string, by AccountSession) error {
 	return db.Wrap("delete passkey", s.Tx(ctx, func(tx *Store) error {
 		// The lock keeps two requests from deleting the last two passkeys.
-		if err := db.Lock(ctx, tx.Write, "users", userID); err != nil {
+		if err := tx.requireSession(ctx, userID, by); err != nil {
 			return err
 		}
 		p, err := db.Take[Passkey](ctx, tx.Write, "id = ? AND user_id = ?", id, userID)

@@ -13,7 +13,8 @@ type PasswordChange struct {
 	UserID   string
 	Previous string // the hash that the user proved; empty when the user had no password
 	Hash     string
-	Session  string // the session that stays; empty: none
+	// By is the session of ChangePassword, which stays.
+	By AccountSession
 	// EndEverything also ends that session, the grants with offline_access and every token, after a takeover.
 	EndEverything bool
 	// RemoveFactors also removes the factors that were added within UndoWindow. It needs EndEverything.
@@ -22,10 +23,11 @@ type PasswordChange struct {
 }
 
 // ChangePassword replaces the password of a user who proved the previous one. It ends the user's other sessions and
-// their grants without offline_access. It returns ErrConflict when the password was changed concurrently.
+// their grants without offline_access. It returns ErrConflict when the password was changed concurrently, and
+// ErrSessionEnded.
 func (s *Store) ChangePassword(ctx context.Context, c PasswordChange) error {
 	return db.Wrap("change password", s.Tx(ctx, func(tx *Store) error {
-		if err := db.Lock(ctx, tx.Write, "users", c.UserID); err != nil {
+		if err := tx.requireSession(ctx, c.UserID, c.By); err != nil {
 			return err
 		}
 		stored, err := tx.Password(ctx, c.UserID)
@@ -72,7 +74,7 @@ func (s *Store) replacePassword(ctx context.Context, c PasswordChange, event str
 				return err
 			}
 		}
-	} else if err := s.endOtherSessions(ctx, c.UserID, c.Session); err != nil {
+	} else if err := s.endOtherSessions(ctx, c.UserID, c.By.ID); err != nil {
 		return err
 	}
 	if err := s.endEmailTokens(ctx, c, event == audit.UserPasswordChanged); err != nil {

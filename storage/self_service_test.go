@@ -320,13 +320,13 @@ func TestDeletedUsernameIsRetired(t *testing.T) {
 		f := newFixture(t, url)
 		f.ctx = t.Context()
 		due := func() time.Time { return f.Now().Add(30 * time.Minute) }
-		storagetest.Must(t, f.ScheduleDeletion(f.ctx, f.user.ID, due(), storage.Mail{Kind: storage.MailDeletionScheduled}))
+		storagetest.Must(t, f.ScheduleDeletion(f.ctx, f.user.ID, due(), storage.Mail{}, storage.AccountSession{}))
 		storagetest.Must(t, f.CancelDeletion(f.ctx, f.user.ID))
 		f.clock.Advance(40 * time.Minute)
 		if n, err := f.DeleteDueUsers(f.ctx, time.Hour); err != nil || n != 0 {
 			t.Errorf("DeleteDueUsers after the user signed in = %d, %v, want 0", n, err)
 		}
-		storagetest.Must(t, f.ScheduleDeletion(f.ctx, f.user.ID, due(), storage.Mail{Kind: storage.MailDeletionScheduled}))
+		storagetest.Must(t, f.ScheduleDeletion(f.ctx, f.user.ID, due(), storage.Mail{}, storage.AccountSession{}))
 		f.clock.Advance(31 * time.Minute)
 		f.wantDeletionRepeated(t, url)
 		var deleted atomic.Int64

@@ -199,12 +199,21 @@ func (s *Store) EndSession(ctx context.Context, userID, id string) error {
 	}))
 }
 
-// EndOtherSessions ends the sessions of a user except one, as EndSession does, and the remembered browsers. When the
-// user reports an event of the audit log that another caused, report is its id, otherwise empty; the links in emails,
-// except those to undo a change or reset the password, and pending sign-ins end then, too. It returns the number of
-// sessions.
+// EndOtherSessions ends the sessions of a user except one, as EndSession does, the remembered browsers, and a link to
+// change the address. When the user reports an event of the audit log that another caused, report is its id, otherwise
+// empty; the links in emails, except those to undo a change or reset the password, and pending sign-ins end then, too.
+// It returns the number of sessions, and ErrSessionEnded when the one that stays has ended.
 func (s *Store) EndOtherSessions(ctx context.Context, userID, except, report string) (n int64, err error) {
 	return n, db.Wrap("end other sessions", s.Tx(ctx, func(tx *Store) error {
+		// First, the user is locked: of two sessions that end each other, one does.
+		if err := db.Lock(ctx, tx.Write, "users", userID); err != nil {
+			return err
+		}
+		if except != "" {
+			if err := tx.requireActiveSession(ctx, userID, except); err != nil {
+				return err
+			}
+		}
 		if report != "" {
 			if err := tx.raiseSignInEpoch(ctx, userID); err != nil {
 				return err
@@ -220,6 +229,9 @@ func (s *Store) EndOtherSessions(ctx context.Context, userID, except, report str
 			return err
 		}
 		if _, err := tx.deleteRememberedBrowsers(ctx, userID); err != nil {
+			return err
+		}
+		if err := tx.deleteEmailChanges(ctx, userID); err != nil {
 			return err
 		}
 		e := audit.Event{Type: audit.SessionsEnded, UserID: userID, Detail: map[string]any{"sessions": n}}

@@ -48,13 +48,13 @@ func (s *Store) SetTOTP(ctx context.Context, t TOTPSecret) error {
 }
 
 // SetTOTPInSession does the same and raises the acr of the session in which the user confirmed the code, unless raise
-// is nil. It reports whether the session was raised: not if it has ended or changed since it was read. It returns a
-// *RefusalError when the addition began before everything ended.
+// is nil. It reports whether the session was raised: not if it has changed since it was read. It returns
+// ErrSessionEnded.
 func (s *Store) SetTOTPInSession(
 	ctx context.Context, t TOTPSecret, raise *RaisedSession, a FactorAddition,
 ) (raised bool, err error) {
 	return raised, db.Wrap("set TOTP secret", s.Tx(ctx, func(tx *Store) error {
-		err := tx.checkAddition(ctx, t.ID, a)
+		err := tx.requireSession(ctx, t.ID, a.AccountSession)
 		if err != nil {
 			return err
 		}
@@ -91,9 +91,12 @@ func (s *Store) SetTOTPInSession(
 }
 
 // DeleteTOTP removes the TOTP authenticator of a user, and the recovery codes unless another second factor is left. It
-// returns ErrNotFound when there is none.
-func (s *Store) DeleteTOTP(ctx context.Context, userID string) error {
+// returns ErrNotFound when there is none, and ErrSessionEnded.
+func (s *Store) DeleteTOTP(ctx context.Context, userID string, by AccountSession) error {
 	return db.Wrap("delete TOTP secret", s.Tx(ctx, func(tx *Store) error {
+		if err := tx.requireSession(ctx, userID, by); err != nil {
+			return err
+		}
 		if err := db.ExecOne(ctx, tx.Write, "DELETE FROM totp_secrets WHERE id = ?", userID); err != nil {
 			return err
 		}
@@ -131,11 +134,10 @@ type RecoveryCode struct {
 	UsedAt    *time.Time `gorm:"serializer:millis"`
 }
 
-// SetRecoveryCodes replaces the recovery codes of a user, used and unused. It returns a *RefusalError when the addition
-// began before everything ended.
+// SetRecoveryCodes replaces the recovery codes of a user, used and unused. It returns ErrSessionEnded.
 func (s *Store) SetRecoveryCodes(ctx context.Context, userID string, hashes [][]byte, a FactorAddition) error {
 	return db.Wrap("set recovery codes", s.Tx(ctx, func(tx *Store) error {
-		if err := tx.checkAddition(ctx, userID, a); err != nil { // locks: two sets must not both be valid
+		if err := tx.requireSession(ctx, userID, a.AccountSession); err != nil { // locks: two sets must not both be valid
 			return err
 		}
 		replaced, err := tx.replaceRecoveryCodes(ctx, userID, hashes)

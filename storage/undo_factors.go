@@ -15,11 +15,9 @@ const UndoWindow = 7 * 24 * time.Hour
 
 // FactorAddition is who adds a factor, and the link in the notice with which the user undoes it.
 type FactorAddition struct {
-	// User is the user when the request began. Nothing is added if everything was ended or the password changed since.
-	// The zero User is not compared: of an operator.
-	User     User
-	UndoHash []byte // of the token in Link; nil: the notice has no link
-	Link     string
+	AccountSession        // nothing is added if it has ended since the request began
+	UndoHash       []byte // of the token in Link; nil: the notice has no link
+	Link           string
 	// Codes are the hashes of recovery codes that are created with a second factor, in place of others; nil: none. One
 	// notice reports both.
 	Codes [][]byte
@@ -39,19 +37,6 @@ const (
 	TOTPFactor          = "totp"
 	RecoveryCodesFactor = "recovery_codes"
 )
-
-// checkAddition locks the user of an addition and reports with a *RefusalError that everything was ended or the
-// password changed since its request began: a request of an attacker must not outlast what ended the session.
-func (s *Store) checkAddition(ctx context.Context, userID string, a FactorAddition) error {
-	u, err := s.lockedUser(ctx, userID)
-	if err != nil || a.User.ID == "" {
-		return err
-	}
-	if u.Epoch != a.User.Epoch || u.SignInEpoch != a.User.SignInEpoch || u.DisabledAt != nil {
-		return &RefusalError{Reason: "since it began, the user ended everything or changed the password", UserID: userID}
-	}
-	return nil
-}
 
 // secondFactorSince returns since when a user who adds a second factor at a time has had one without interruption.
 func (s *Store) secondFactorSince(ctx context.Context, userID string, at time.Time) (time.Time, error) {

@@ -16,9 +16,9 @@ import (
 // addition returns an addition of a factor by the fixture's user in a session of now, with a link.
 func (f *fixture) addition(t *testing.T, hash string) storage.FactorAddition {
 	t.Helper()
-	u, err := f.User(t.Context(), f.user.ID)
-	storagetest.Must(t, err)
-	return storage.FactorAddition{User: u, UndoHash: []byte(hash), Link: "/verify?token=" + hash}
+	return storage.FactorAddition{
+		AccountSession: f.session(t), UndoHash: []byte(hash), Link: "/verify?token=" + hash,
+	}
 }
 
 // setTOTP gives the fixture's user a TOTP authenticator with a link, as an attacker may.
@@ -143,36 +143,12 @@ func TestLinkRemovesNoOlderProtection(t *testing.T) {
 		f.wantFactors(t, "a replaced app", storage.Factors{TOTP: true})
 
 		storagetest.Must(t, f.CreatePasskey(t.Context(), key, f.addition(t, "second key")))
-		storagetest.Must(t, f.DeleteTOTP(t.Context(), f.user.ID)) // from an app to a key
+		storagetest.Must(t, f.DeleteTOTP(t.Context(), f.user.ID, storage.AccountSession{})) // from an app to a key
 		reset("with a key alone")
 		f.wantFactors(t, "a key in place of the app", storage.Factors{Password: true, SecurityKeys: 1})
 		storagetest.Must(t, f.ResetFactors(t.Context(), f.user.ID, "lost key"))
 		_, err = f.UndoFactors(t.Context(), []byte("second key"))
 		wantLinkRefused(t, "a link from before the operator acted", err, "unknown, or replaced by a newer one")
-	})
-}
-
-// TestEndedSessionAddsNoFactor tests PE17: a request of a session to add a factor that ends in the meantime, because
-// the user resets the password, adds none.
-func TestEndedSessionAddsNoFactor(t *testing.T) {
-	t.Parallel()
-	storagetest.Each(t, func(t *testing.T, url string) {
-		f := mailFixture(t, url)
-		f.ctx = t.Context()
-		began := f.addition(t, "late")
-		_, err := f.EndOtherSessions(t.Context(), f.user.ID, "", "report")
-		storagetest.Must(t, err)
-		_, err = f.SetTOTPInSession(t.Context(), storage.TOTPSecret{ID: f.user.ID, Secret: []byte("x")}, nil, began)
-		for name, err := range map[string]error{
-			"SetTOTPInSession": err,
-			"CreatePasskey":    f.CreatePasskey(t.Context(), f.passkey("passkey"), began),
-			"SetRecoveryCodes": f.SetRecoveryCodes(t.Context(), f.user.ID, [][]byte{[]byte("a")}, began),
-		} {
-			if refusal := (*storage.RefusalError)(nil); !errors.As(err, &refusal) {
-				t.Errorf("%s after the user reported an event = %v, want a refusal", name, err)
-			}
-		}
-		f.wantFactors(t, "after the requests", storage.Factors{Password: true})
 	})
 }
 

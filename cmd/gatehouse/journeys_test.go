@@ -271,7 +271,7 @@ func (j *journey) deletion() {
 	// As if the grace period was over.
 	storagetest.Must(j.t, store.ScheduleDeletion(j.t.Context(), user.ID, store.Now().Add(-time.Hour), storage.Mail{
 		Kind: storage.MailDeletionScheduled, UserID: user.ID, To: user.Email, Language: "en",
-	}))
+	}, storage.AccountSession{}))
 	if n, err := store.DeleteDueUsers(j.t.Context(), time.Hour); n != 1 || err != nil {
 		j.t.Errorf("after the grace period %d users are deleted, %v, want 1", n, err)
 	}

@@ -276,9 +276,7 @@ func (w *pageWalk) linkPages(u storage.User) {
 // changeAddress requests a change of the address of a user, and returns the link of it.
 func (w *pageWalk) changeAddress(u storage.User, to string) string {
 	w.T.Helper()
-	u, err := w.Users.User(w.T.Context(), u.Username) // its epoch has changed
-	storagetest.Must(w.T, err)
-	storagetest.Must(w.T, w.Users.RequestEmailChange(w.T.Context(), u, to, identity.Origin{Language: "en"}))
+	storagetest.Must(w.T, w.Users.RequestEmailChange(w.T.Context(), w.Session(u), to, identity.Origin{Language: "en"}))
 	return w.link(storage.MailVerifyEmail)
 }
 

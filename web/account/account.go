@@ -3,6 +3,7 @@
 package account
 
 import (
+	"errors"
 	"net/http"
 	"net/url"
 	"strings"
@@ -75,6 +76,15 @@ func (p *Pages) currentUser(r *http.Request) (*identity.SignedInUser, error) {
 		}
 	}
 	return user, p.users.TouchSession(r, user)
+}
+
+// sessionEnded returns a redirect to the sign-in page, which continues with the page at a path, for a change whose
+// session has ended in the meantime, and other errors as they are.
+func sessionEnded(err error, path string) error {
+	if errors.Is(err, identity.ErrSessionEnded) {
+		return page.RedirectTo(page.SignIn(path))
+	}
+	return err
 }
 
 // formToken returns the token of an account form, which binds it to the session and to one action on one record.

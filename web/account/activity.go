@@ -216,7 +216,7 @@ func (p *Pages) DecideActivity(w http.ResponseWriter, r *http.Request) error {
 		return page.RedirectTo(activityPath + "?confirmed")
 	}
 	if err := p.users.EndOtherSessions(r.Context(), user, id); err != nil {
-		return err
+		return sessionEnded(err, activityPath)
 	}
 	if err := p.users.KeepDevice(w, r, user.User); err != nil {
 		return err

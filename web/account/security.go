@@ -159,7 +159,7 @@ func (p *Pages) ChangeSecurity(w http.ResponseWriter, r *http.Request) error {
 	case err != nil:
 		key := securityProblem(err)
 		if key == "" {
-			return err
+			return sessionEnded(err, securityPath)
 		}
 		data.Problem = p.pages.Text(r, key)
 	case notice != "":
@@ -232,7 +232,7 @@ func confirmTOTP(
 func removeTOTP(
 	p *Pages, _ http.ResponseWriter, r *http.Request, user *identity.SignedInUser, _ url.Values,
 ) (securityPage, string, error) {
-	err := p.users.RemoveTOTP(r.Context(), user.User.ID)
+	err := p.users.RemoveTOTP(r.Context(), user)
 	if errors.Is(err, storage.ErrNotFound) { // removed already
 		err = nil
 	}
@@ -242,7 +242,7 @@ func removeTOTP(
 func newRecoveryCodes(
 	p *Pages, _ http.ResponseWriter, r *http.Request, user *identity.SignedInUser, _ url.Values,
 ) (securityPage, string, error) {
-	codes, err := p.users.NewRecoveryCodes(r.Context(), user.User)
+	codes, err := p.users.NewRecoveryCodes(r.Context(), user)
 	return securityPage{RecoveryCodes: codes}, "", err
 }
 
@@ -267,7 +267,7 @@ func addSecurityKey(
 func renamePasskey(
 	p *Pages, _ http.ResponseWriter, r *http.Request, user *identity.SignedInUser, form url.Values,
 ) (securityPage, string, error) {
-	err := p.users.RenamePasskey(r.Context(), user.User.ID, form.Get("id"), form.Get("name"))
+	err := p.users.RenamePasskey(r.Context(), user, form.Get("id"), form.Get("name"))
 	if errors.Is(err, storage.ErrNotFound) { // removed in another tab
 		err = nil
 	}
@@ -277,7 +277,7 @@ func renamePasskey(
 func deletePasskey(
 	p *Pages, _ http.ResponseWriter, r *http.Request, user *identity.SignedInUser, form url.Values,
 ) (securityPage, string, error) {
-	err := p.users.DeletePasskey(r.Context(), user.User.ID, form.Get("id"))
+	err := p.users.DeletePasskey(r.Context(), user, form.Get("id"))
 	if errors.Is(err, storage.ErrNotFound) {
 		err = nil
 	}

@@ -68,7 +68,7 @@ func (p *Pages) EndSession(_ http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	err = p.users.EndSession(r.Context(), user.User.ID, id)
+	err = p.users.EndSession(r.Context(), user, id)
 	if err != nil && !errors.Is(err, storage.ErrNotFound) { // it has ended already
 		return err
 	}
@@ -82,7 +82,7 @@ func (p *Pages) EndOtherSessions(_ http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if err := p.users.EndOtherSessions(r.Context(), user, ""); err != nil {
-		return err
+		return sessionEnded(err, sessionsPath)
 	}
 	return page.RedirectTo(sessionsPath + "?others-ended")
 }

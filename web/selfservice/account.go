@@ -185,7 +185,7 @@ func (p *Pages) ChangePassword(w http.ResponseWriter, r *http.Request) error {
 		Language: p.pages.Language(r).Tag,
 	}, p.users.Device(r))
 	if err != nil {
-		return p.renderAccount(w, r, passwordPage, user, err)
+		return p.changeFailed(w, r, passwordPage, user, err)
 	}
 	if err := p.users.KeepDevice(w, r, user.User); err != nil {
 		return err
@@ -209,10 +209,10 @@ func (p *Pages) ChangeEmail(w http.ResponseWriter, r *http.Request) error {
 	if strings.EqualFold(email, user.User.Email) {
 		err = p.users.RequestVerification(r.Context(), user.User, from)
 	} else {
-		err = p.users.RequestEmailChange(r.Context(), user.User, email, from)
+		err = p.users.RequestEmailChange(r.Context(), user, email, from)
 	}
 	if err != nil {
-		return p.renderAccount(w, r, emailPage, user, err)
+		return p.changeFailed(w, r, emailPage, user, err)
 	}
 	v := p.sentView(r, "flow.email.sent")
 	v.Next = p.toAccount(r)
@@ -252,12 +252,12 @@ func (p *Pages) Delete(w http.ResponseWriter, r *http.Request) error {
 		return errors.Join(err, p.renderAccount(w, r, deletePage, user, nil))
 	}
 	grace := p.users.DeletionGrace()
-	at, err := p.users.ScheduleDeletion(r.Context(), user.User, grace, p.pages.Language(r).Tag)
+	at, err := p.users.ScheduleOwnDeletion(r.Context(), user, p.pages.Language(r).Tag)
 	if err == nil {
 		err = p.users.KeepDevice(w, r, user.User)
 	}
 	if err != nil {
-		return err
+		return p.changeFailed(w, r, deletePage, user, err)
 	}
 	if grace <= 0 {
 		return p.done(w, r, "flow.delete.done.title", p.pages.Text(r, "flow.delete.done.now"), link{})
@@ -282,6 +282,17 @@ func (p *Pages) deletionLead(r *http.Request) string {
 // toAccount returns the link to the account pages.
 func (p *Pages) toAccount(r *http.Request) link {
 	return link{"/account", p.pages.Text(r, "flow.account")}
+}
+
+// changeFailed writes the page of a change that was not made, or returns a redirect to the sign-in page when the
+// session has ended in the meantime.
+func (p *Pages) changeFailed(
+	w http.ResponseWriter, r *http.Request, a accountPage, user *identity.SignedInUser, cause error,
+) error {
+	if errors.Is(cause, identity.ErrSessionEnded) {
+		return page.RedirectTo(page.SignIn(a.path))
+	}
+	return p.renderAccount(w, r, a, user, cause)
 }
 
 // done writes a page about something that is done, with the next step, if there is one.

@@ -39,7 +39,7 @@ func TestPagesOfLinksNameConsequences(t *testing.T) {
 		f.addApp(b, alice)
 		requestChange := func(to string) string {
 			t.Helper()
-			storagetest.Must(t, f.Users.RequestEmailChange(ctx, alice, to, identity.Origin{Language: "en"}))
+			storagetest.Must(t, f.Users.RequestEmailChange(ctx, f.Session(alice), to, identity.Origin{Language: "en"}))
 			return f.link(storage.MailVerifyEmail)
 		}
 		change := requestChange("new@example.com")

@@ -19,10 +19,10 @@ func TestOpenedLinksUseNothingAndExpire(t *testing.T) {
 	storagetest.Each(t, func(t *testing.T, db string) {
 		f := newFixture(t, db)
 		b, ctx := f.Browser(), t.Context()
-		alice := f.User("alice")
+		f.User("alice")
 		session := f.Browser()
 		session.Follow(session.SignIn(session.Open("/login?to=account"), "alice"))
-		storagetest.Must(t, f.Users.RequestEmailChange(ctx, alice, "new@example.com", identity.Origin{Language: "en"}))
+		submit(session, session.Open("/account/email"), "/account/email", "email", "new@example.com")
 		change := f.link(storage.MailVerifyEmail)
 		f.want("the new address", submit(session, session.Open(change), "/verify"), http.StatusOK, "is confirmed")
 		undo := f.link(storage.MailEmailChanged)

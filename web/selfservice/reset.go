@@ -203,10 +203,14 @@ func (p *Pages) Verify(w http.ResponseWriter, r *http.Request) error {
 	}
 	before := found.User
 	if err == nil {
-		if isOwn, err := p.isOwnChange(r, found); err != nil || !isOwn {
-			return errors.Join(err, p.renderSignInFirst(w, r))
+		var user *identity.SignedInUser
+		if user, err = p.users.CurrentUser(r); err != nil {
+			return err
 		}
-		found, err = p.users.ConfirmEmail(r.Context(), token, p.pages.Language(r).Tag)
+		found, err = p.users.ConfirmEmail(r.Context(), token, p.pages.Language(r).Tag, user)
+	}
+	if errors.Is(err, identity.ErrSessionEnded) {
+		return p.renderSignInFirst(w, r)
 	}
 	v := p.newView(r, "flow.verified.title", "flow.verified")
 	if err != nil {

@@ -1,9 +1,13 @@
 package servertest
 
 import (
+	"crypto/rand"
 	"net/http"
 	"time"
 
+	"github.com/google/uuid"
+
+	"gatehouse/identity"
 	"gatehouse/identity/totp"
 	"gatehouse/storage"
 	"gatehouse/storage/storagetest"
@@ -50,4 +54,18 @@ func (b *Browser) SubmitFactor(p Page, code string, more ...string) Page {
 		form.Set(more[i], more[i+1])
 	}
 	return b.Submit("/login/factor", form)
+}
+
+// Session starts a session of a user that no browser has.
+func (s *Server) Session(u storage.User) *identity.SignedInUser {
+	s.T.Helper()
+	u, err := s.Store.User(s.T.Context(), u.ID) // its epochs may have changed
+	storagetest.Must(s.T, err)
+	row := storage.BrowserSession{
+		ID: uuid.NewString(), TokenHash: []byte(rand.Text()), UserID: u.ID, UserEpoch: u.Epoch, SignInEpoch: u.SignInEpoch,
+		AuthTime: s.Clock.Now(), CreatedAt: s.Clock.Now(), LastSeenAt: s.Clock.Now(),
+		ExpiresAt: s.Clock.Now().Add(time.Hour),
+	}
+	storagetest.Must(s.T, s.Store.CreateSession(s.T.Context(), &row))
+	return &identity.SignedInUser{Session: row, User: u}
 }

@@ -1,0 +1,69 @@
+package storage
+
+import (
+	"context"
+	"errors"
+
+	"gatehouse/storage/db"
+)
+
+// AccountSession is the session in which a user changes their account, and the user when the request began. The zero
+// value is for the operator: nothing is compared.
+type AccountSession struct {
+	User User
+	ID   string
+}
+
+// ErrSessionEnded is returned for a change of an account whose session ended, or whose password changed, since the
+// request began. Nothing was changed.
+var ErrSessionEnded error = db.Outcome("the session has ended")
+
+// requireSession locks the user of a change in the current transaction, and returns ErrSessionEnded unless the session
+// of the change is still active: a request of an attacker must not outlast what ended the session. The row of the
+// session is locked, too: what ends it either was committed before, or waits for the change.
+func (s *Store) requireSession(ctx context.Context, userID string, by AccountSession) error {
+	u, err := s.lockedUser(ctx, userID)
+	if err != nil || by.User.ID == "" && by.ID == "" {
+		return err
+	}
+	if by.User.ID != userID || u.Epoch != by.User.Epoch || u.SignInEpoch != by.User.SignInEpoch || u.DisabledAt != nil {
+		return ErrSessionEnded
+	}
+	return s.requireActiveSession(ctx, userID, by.ID)
+}
+
+// requireActiveSession locks the row of an active session in the current transaction, or returns ErrSessionEnded.
+// Callers that also lock the user do so before.
+func (s *Store) requireActiveSession(ctx context.Context, userID, id string) error {
+	query := "SELECT 1 FROM browser_sessions WHERE id = ? AND user_id = ? AND ended_at IS NULL"
+	if s.Engine() == Postgres { // SQLite has one writer
+		query += " FOR SHARE"
+	}
+	var one int
+	err := db.QueryRow(ctx, s.Write, []any{&one}, query, id, userID)
+	if errors.Is(err, ErrNotFound) {
+		err = ErrSessionEnded
+	}
+	return err
+}
+
+// EndAccountSession does the same as EndSession for another session that the user ends on the page of sessions, or the
+// current one. Because the other one may be an attacker's, the remembered browsers and a link to change the address
+// that waits for its use end, too: its browser would otherwise need no second factor at the next sign-in.
+func (s *Store) EndAccountSession(ctx context.Context, userID, id, current string) error {
+	return s.Tx(ctx, func(tx *Store) error {
+		err := tx.EndSession(ctx, userID, id)
+		if err != nil || id == current {
+			return err
+		}
+		if _, err := tx.DeleteRememberedBrowsers(ctx, userID); err != nil {
+			return err
+		}
+		return db.Wrap("end session", tx.deleteEmailChanges(ctx, userID))
+	})
+}
+
+// deleteEmailChanges ends the link to change the address of a user, in the current transaction.
+func (s *Store) deleteEmailChanges(ctx context.Context, userID string) error {
+	return db.Exec(ctx, s.Write, "DELETE FROM email_tokens WHERE user_id = ? AND purpose = ?", userID, ChangeEmail)
+}

@@ -1,0 +1,229 @@
+package storage_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"gatehouse/storage"
+	"gatehouse/storage/db"
+	"gatehouse/storage/storagetest"
+)
+
+// session starts a session of the fixture's user.
+func (f *fixture) session(t *testing.T) storage.AccountSession {
+	t.Helper()
+	u, err := f.User(t.Context(), f.user.ID)
+	storagetest.Must(t, err)
+	id, now := uuid.NewString(), f.Now()
+	storagetest.Must(t, f.CreateSession(t.Context(), &storage.BrowserSession{
+		ID: id, TokenHash: []byte(id), UserID: u.ID, UserEpoch: u.Epoch, SignInEpoch: u.SignInEpoch, AuthTime: now,
+		CreatedAt: now, LastSeenAt: now, ExpiresAt: now.Add(time.Hour),
+	}))
+	return storage.AccountSession{User: u, ID: id}
+}
+
+// factorChanges are what a session of the fixture's user can change with factors. Each succeeds once, in this order.
+func (f *fixture) factorChanges(t *testing.T) (changes []accountChange) {
+	add := func(name string, make func(by storage.AccountSession) error) {
+		changes = append(changes, accountChange{name, make})
+	}
+	ctx, id := t.Context(), f.user.ID
+	addition := func(by storage.AccountSession, hash string) storage.FactorAddition {
+		return storage.FactorAddition{AccountSession: by, UndoHash: []byte(hash), Link: "/verify"}
+	}
+	add("another passkey", func(by storage.AccountSession) error {
+		return f.CreatePasskey(ctx, f.passkey("added"), addition(by, "passkey"))
+	})
+	add("another app", func(by storage.AccountSession) error {
+		_, err := f.SetTOTPInSession(ctx, storage.TOTPSecret{ID: id, Secret: []byte("x")}, nil, addition(by, "app"))
+		return err
+	})
+	add("other recovery codes", func(by storage.AccountSession) error {
+		return f.SetRecoveryCodes(ctx, id, [][]byte{[]byte("x")}, addition(by, "codes"))
+	})
+	add("a name", func(by storage.AccountSession) error { return f.RenamePasskey(ctx, id, "key", "x", by) })
+	add("a deleted passkey", func(by storage.AccountSession) error { return f.DeletePasskey(ctx, id, "key", by) })
+	add("a removed app", func(by storage.AccountSession) error { return f.DeleteTOTP(ctx, id, by) })
+	add("a remembered browser", func(by storage.AccountSession) error {
+		err := f.CreateRememberedBrowser(ctx, storage.RememberedBrowser{
+			TokenHash: []byte("late"), UserID: id, UserEpoch: by.User.Epoch, SignInEpoch: by.User.SignInEpoch,
+			SessionID: by.ID, ExpiresAt: f.Now().Add(time.Hour),
+		})
+		return endedInsteadOf(storage.ErrNotFound, err)
+	})
+	return changes
+}
+
+// accountChanges are all changes that a session of the fixture's user can make. Each succeeds once, in this order.
+func (f *fixture) accountChanges(t *testing.T) []accountChange {
+	changes := f.factorChanges(t)
+	add := func(name string, make func(by storage.AccountSession) error) {
+		changes = append(changes, accountChange{name, make})
+	}
+	ctx, id := t.Context(), f.user.ID
+	notice := storage.Mail{Kind: storage.MailPasswordChanged, UserID: id, To: f.user.Email}
+	for _, decided := range []func(context.Context, storage.Approval) error{f.RecordApproval, f.IssueCode} {
+		add("a consent", func(by storage.AccountSession) error {
+			err := decided(ctx, storage.Approval{
+				RequestID: "request", FromConsentPage: true, Allowed: storage.Strings{"#read"},
+				Code: storage.AuthorizationCode{
+					Hash: []byte("code"), CreatedAt: f.Now(), ExpiresAt: f.Now(), GrantTerms: storage.GrantTerms{
+						ClientID: f.client.ID, UserID: id, SessionID: by.ID, AuthTime: f.Now(), Scopes: storage.Strings{"read"},
+						Resources: storage.Strings{}, AMR: storage.Strings{},
+					},
+				},
+			})
+			return endedInsteadOf(storage.ErrConsentWithdrawn, err)
+		})
+	}
+	add("a requested address", func(by storage.AccountSession) error {
+		return f.CreateEmailToken(ctx, by.User, storage.EmailToken{
+			Purpose: storage.ChangeEmail, Hash: []byte("requested"), Email: "x@example.com", EmailKey: "x@example.com",
+			By: by, ExpiresAt: f.Now().Add(time.Hour),
+		}, notice)
+	})
+	add("a sign-out", func(by storage.AccountSession) error {
+		_, err := f.EndOtherSessions(ctx, id, by.ID, "")
+		return err
+	})
+	add("a confirmed address", func(by storage.AccountSession) error {
+		_, err := f.ChangeEmail(ctx, []byte("confirmed"), storage.EmailChange{
+			By: by, UndoHash: []byte("undo"), Notice: func(storage.User) storage.Mail { return notice },
+		})
+		return err
+	})
+	add("a password", func(by storage.AccountSession) error {
+		c := storage.PasswordChange{UserID: id, Previous: "hash", Hash: "hash", By: by, Notice: notice}
+		return f.ChangePassword(ctx, c)
+	})
+	add("a deletion", func(by storage.AccountSession) error {
+		u, err := f.User(ctx, id) // the change of the password has raised the epoch of sign-ins
+		storagetest.Must(t, err)
+		if by.User.ID != "" {
+			by.User.SignInEpoch = u.SignInEpoch
+		}
+		return f.ScheduleDeletion(ctx, id, f.Now(), notice, by)
+	})
+	return changes
+}
+
+type accountChange struct {
+	name string
+	make func(by storage.AccountSession) error
+}
+
+// endedInsteadOf returns ErrSessionEnded for the error with which some changes refuse an ended session.
+func endedInsteadOf(refused, err error) error {
+	if errors.Is(err, refused) {
+		return storage.ErrSessionEnded
+	}
+	return err
+}
+
+// TestEndedSessionChangesNothing tests PE17: what a session requested before it ended, or before the password changed,
+// changes nothing afterwards.
+func TestEndedSessionChangesNothing(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, url string) {
+		f := mailFixture(t, url)
+		f.ctx = t.Context()
+		f.addFactors(t)
+		storagetest.Must(t, f.CreateRequest(t.Context(), &storage.AuthorizationRequest{
+			ID: "request", ClientID: f.client.ID, CreatedAt: f.Now(), ExpiresAt: f.Now().Add(time.Hour),
+		}))
+		for how, end := range map[string]func(id string) error{
+			"the user ended it": func(id string) error { return f.EndAccountSession(t.Context(), f.user.ID, id, "") },
+			"the user signed out everywhere else": func(string) error {
+				_, err := f.EndOtherSessions(t.Context(), f.user.ID, f.session(t).ID, "")
+				return err
+			},
+			"the user reported an event": func(string) error {
+				_, err := f.EndOtherSessions(t.Context(), f.user.ID, f.session(t).ID, "report")
+				return err
+			},
+			"the password changed in another": func(string) error {
+				return f.ChangePassword(t.Context(), storage.PasswordChange{
+					UserID: f.user.ID, Previous: "hash", Hash: "hash", By: f.session(t),
+					Notice: storage.Mail{Kind: storage.MailPasswordChanged, UserID: f.user.ID, To: f.user.Email},
+				})
+			},
+			"it was never one of the user": func(string) error { return nil },
+		} {
+			by := f.session(t)
+			storagetest.Must(t, end(by.ID))
+			if how == "it was never one of the user" {
+				by.ID = "another"
+			}
+			f.token(t, storage.ChangeEmail, "confirmed", "new@example.com", nil)
+			before := storagetest.Dump(t, f.Store, url)
+			for _, change := range f.accountChanges(t) {
+				if err := change.make(by); !errors.Is(err, storage.ErrSessionEnded) {
+					t.Errorf("%s, after %s: %v, want ErrSessionEnded", change.name, how, err)
+				}
+			}
+			if after := storagetest.Dump(t, f.Store, url); after != before {
+				t.Errorf("after %s, the requests changed the database from\n%s\nto\n%s", how, before, after)
+			}
+		}
+		by := f.session(t)
+		for _, change := range f.accountChanges(t) {
+			if change.name == "a confirmed address" {
+				f.token(t, storage.ChangeEmail, "confirmed", "new@example.com", nil)
+			}
+			if err := change.make(by); err != nil {
+				t.Errorf("%s in an active session: %v, want no error", change.name, err)
+			}
+		}
+	})
+}
+
+// TestChangeWaitsForConcurrentSignOut adds a passkey while the transaction that ends the session is not committed.
+func TestChangeWaitsForConcurrentSignOut(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, url string) {
+		f := newFixture(t, url)
+		by, added := f.session(t), make(chan error, 1)
+		storagetest.Must(t, f.Tx(t.Context(), func(tx *storage.Store) error {
+			if err := tx.EndSession(t.Context(), f.user.ID, by.ID); err != nil {
+				return err
+			}
+			go func() {
+				added <- f.CreatePasskey(t.Context(), f.passkey("late"), storage.FactorAddition{AccountSession: by})
+			}()
+			for waits := int64(0); waits == 0 && f.Engine() == storage.Postgres && len(added) == 0; {
+				if err := db.QueryRow(t.Context(), tx.Write, []any{&waits}, `SELECT count(*) FROM pg_stat_activity
+					WHERE pg_backend_pid() = ANY (pg_blocking_pids(pid)) AND ? = 1`, 1); err != nil {
+					return err
+				}
+			}
+			return nil
+		}))
+		if err := <-added; !errors.Is(err, storage.ErrSessionEnded) {
+			t.Errorf("CreatePasskey of a session that ends concurrently = %v, want ErrSessionEnded", err)
+		}
+	})
+}
+
+// TestEndedSessionEndsRememberedBrowsers tests PE15: the browser of another session that the user ends needs the second
+// factor again; to end the current one is an ordinary sign-out.
+func TestEndedSessionEndsRememberedBrowsers(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, url string) {
+		f := newFixture(t, url)
+		f.addFactors(t)
+		here, there := f.session(t), f.session(t)
+		for _, c := range []struct {
+			ended, current string
+			want           bool
+		}{{here.ID, here.ID, true}, {there.ID, "another", false}} {
+			storagetest.Must(t, f.EndAccountSession(t.Context(), f.user.ID, c.ended, c.current))
+			if got, err := f.IsRemembered(t.Context(), here.User, []byte("token")); err != nil || got != c.want {
+				t.Errorf("IsRemembered after session %s ended = %t, %v, want %t", c.ended, got, err, c.want)
+			}
+		}
+	})
+}
