@@ -18,7 +18,7 @@ func (u *Users) AcquireAllSlots() (release func()) {
 	t.mu.Unlock()
 	return func() {
 		for range acquired {
-			t.release()
+			t.release(caller{})
 		}
 	}
 }
@@ -31,6 +31,16 @@ func (u *Users) OldServerFree() int {
 	u.oldServer.slots.mu.Lock()
 	defer u.oldServer.slots.mu.Unlock()
 	return u.oldServer.slots.free
+}
+
+// SecretsWaiting returns how many hashes of client secrets wait for a slot.
+func (u *Users) SecretsWaiting() int { return u.hasher.secrets.waiting() }
+
+// SecretSlotsFree returns how many more hashes of client secrets can be computed.
+func (u *Users) SecretSlotsFree() int {
+	u.hasher.secrets.mu.Lock()
+	defer u.hasher.secrets.mu.Unlock()
+	return u.hasher.secrets.free
 }
 
 // CountFailure counts a failed sign-in of an unknown browser without computing a password hash.

@@ -55,7 +55,7 @@ type Options struct {
 func New(store *storage.Store, o Options) *Users {
 	return &Users{
 		store: store, options: o, hasher: newHasher(o.Concurrency, o.PasswordCost),
-		oldServer: oldServer{slots: newSlots(maxOldServerCalls)},
+		oldServer: oldServer{slots: newSlots(maxOldServerCalls, maxOldServerPerSubnet)},
 	}
 }
 

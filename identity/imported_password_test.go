@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"runtime"
+	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -207,5 +209,43 @@ func TestImportedHashesShareTheMemory(t *testing.T) {
 	defer cancel()
 	if _, err := p.SignIn(ctx, "alice", "a guess", identity.Device{}); !errors.Is(err, identity.ErrBusy) {
 		t.Errorf("sign-in without free memory = %v, want ErrBusy", err)
+	}
+}
+
+// TestSecretHashesShareTheMemory checks that hashes of client secrets wait for the memory of all hashes, and that few
+// of one client from one network wait, which delay that of another one by one only.
+func TestSecretHashesShareTheMemory(t *testing.T) {
+	t.Parallel()
+	p, _, _ := newUsers(t, storagetest.URL(t, storage.SQLite))
+	release, err := p.AcquireAllMemory(t.Context())
+	storagetest.Must(t, err)
+	var mu sync.Mutex
+	var order []string
+	var wait sync.WaitGroup
+	run := func(from string) {
+		wait.Go(func() {
+			storagetest.Must(t, p.RunSecretHash(t.Context(), from, 1, func() error {
+				mu.Lock()
+				defer mu.Unlock()
+				order = append(order, from)
+				return nil
+			}))
+		})
+	}
+	run("first")
+	storagetest.Eventually(t, "the first has the slot", func() bool { return p.SecretSlotsFree() == 0 })
+	for n := range 4 {
+		run("flood")
+		storagetest.Eventually(t, "it waits", func() bool { return p.SecretsWaiting() == n+1 })
+	}
+	if err := p.RunSecretHash(t.Context(), "flood", 1, nil); !errors.Is(err, identity.ErrBusy) {
+		t.Errorf("a fifth of one caller = %v, want ErrBusy", err)
+	}
+	run("other")
+	storagetest.Eventually(t, "the other waits", func() bool { return p.SecretsWaiting() == 5 })
+	release()
+	wait.Wait()
+	if want := []string{"first", "flood", "other", "flood", "flood", "flood"}; !slices.Equal(order, want) {
+		t.Errorf("the hashes were computed in the order %v, want %v", order, want)
 	}
 }

@@ -24,8 +24,10 @@ type Migration struct {
 }
 
 const (
-	// maxOldServerCalls is how many sign-ins call the old server concurrently.
-	maxOldServerCalls = 16
+	// maxOldServerCalls is how many sign-ins call the old server concurrently, and maxOldServerPerSubnet how many of them
+	// from one subnet: while the old server is slow, no network keeps all others waiting.
+	maxOldServerCalls     = 16
+	maxOldServerPerSubnet = 4
 	// maxTypedName is the maximum size of a name for the old server: of the longest address (RFC 5321 §4.5.3.1).
 	maxTypedName = 320 // bytes
 	// maxOldServerTime is longer than the timeout of the old server and the transaction that creates a user.

@@ -35,12 +35,14 @@ var ErrBusy = errors.New("too many passwords wait to be verified")
 
 // hasher computes password hashes with bounded concurrency: a burst of sign-ins waits for slots instead of taking all
 // memory and cores from the token endpoints. A slot has the memory of a hash of Gatehouse; hashes of other systems may
-// need more, and wait for it too.
+// need more, and wait for it too. Hashes of client secrets have a slot of their own, so that neither users nor clients
+// keep the others from it, and the same memory.
 type hasher struct {
-	slots  *slots
-	memory *semaphore.Weighted // bytes
-	cost   PasswordCost
-	dummy  string // a hash that no password has, verified for users who do not exist
+	slots   *slots
+	secrets *slots              // of clients
+	memory  *semaphore.Weighted // bytes
+	cost    PasswordCost
+	dummy   string // a hash that no password has, verified for users who do not exist
 }
 
 func newHasher(concurrency int, cost PasswordCost) *hasher {
@@ -55,9 +57,27 @@ func newHasher(concurrency int, cost PasswordCost) *hasher {
 	sum := make([]byte, hashSize)
 	_, _ = rand.Read(sum)
 	memory := max(int64(concurrency)*cost.bytes(), passwordhash.MaxMemory)
-	return &hasher{
-		slots: newSlots(concurrency), memory: semaphore.NewWeighted(memory), cost: cost, dummy: cost.phc(salt, sum),
+	h := &hasher{
+		slots: newSlots(concurrency, 0), secrets: newSlots(1, 0), memory: semaphore.NewWeighted(memory), cost: cost,
+		dummy: cost.phc(salt, sum),
 	}
+	h.secrets.others.maxPerCaller = maxSecretsWaiting
+	return h
+}
+
+// maxSecretsWaiting is how many hashes of client secrets wait for one caller of RunSecretHash.
+const maxSecretsWaiting = 4
+
+// RunSecretHash calls fn, which computes the hash of a client's secret, as soon as no other one is computed and that
+// many bytes of the memory for the hashes of passwords and secrets are free. Callers, of which few attempts each may
+// wait, are served in rotation. It returns the error of fn, or ErrBusy.
+func (u *Users) RunSecretHash(ctx context.Context, from string, memory int64, fn func() error) error {
+	return u.hasher.secrets.run(ctx, caller{name: from}, func() (err error) {
+		if busy := u.hasher.withMemory(ctx, memory, func() { err = fn() }); busy != nil {
+			return busy
+		}
+		return err
+	})
 }
 
 // runInSlot does the same as run of the slots.

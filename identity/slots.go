@@ -26,8 +26,11 @@ type caller struct {
 // browsers does not keep known ones waiting. Within a queue the callers are served in rotation, so that a caller with
 // many attempts delays only its own.
 type slots struct {
+	perCaller int // how many slots a caller has at most; 0: all
+
 	mu        sync.Mutex
-	free      int // 0 while attempts wait
+	free      int            // 0 while attempts wait, unless their callers have perCaller
+	running   map[caller]int // slots by caller, if perCaller is set
 	known     queue
 	others    queue
 	lastKnown bool // the last slot went to a known browser
@@ -40,9 +43,9 @@ type waiter struct {
 	granted bool
 }
 
-func newSlots(n int) *slots {
+func newSlots(n, perCaller int) *slots {
 	return &slots{
-		free:   n,
+		free: n, perCaller: perCaller, running: map[caller]int{},
 		known:  queue{max: maxWaitingKnown, maxPerCaller: maxKnownPerAccount, attempts: map[string][]*waiter{}},
 		others: queue{max: maxWaiting, maxPerCaller: maxWaitingPerSubnet, attempts: map[string][]*waiter{}},
 	}
@@ -72,42 +75,59 @@ func (s *slots) run(ctx context.Context, caller caller, fn func() error) error {
 		}
 		return ctx.Err()
 	}
-	defer s.release()
+	defer s.release(caller)
 	return fn()
 }
 
-// enqueue acquires a slot when one is free and otherwise appends the attempt to the queue. ok is false when the queue
-// or the caller's share of it is full.
+// mayRun reports whether a caller has fewer slots than it may have.
+func (s *slots) mayRun(c caller) bool { return s.perCaller == 0 || s.running[c] < s.perCaller }
+
+// grant passes a free slot to an attempt.
+func (s *slots) grant(w *waiter) {
+	s.free--
+	if s.perCaller > 0 {
+		s.running[w.caller]++
+	}
+	w.granted = true
+	close(w.ready)
+}
+
+// enqueue acquires a slot when one is free for the caller and otherwise appends the attempt to the queue. ok is false
+// when the queue or the caller's share of it is full.
 func (s *slots) enqueue(c caller) (w *waiter, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	w = &waiter{caller: c, ready: make(chan struct{})}
-	if s.free > 0 {
-		s.free--
-		w.grant()
+	if s.free > 0 && s.mayRun(c) {
+		s.grant(w)
 		return w, true
 	}
 	return w, s.queueOf(c).push(w)
 }
 
-// release passes a slot to the next waiting attempt, or frees it.
-func (s *slots) release() {
+// release passes the slot of a caller to the next waiting attempt that may run, or frees it.
+func (s *slots) release(c caller) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	first, second := &s.known, &s.others
-	if s.lastKnown {
-		first, second = second, first
+	s.free++
+	if s.running[c]--; s.running[c] <= 0 {
+		delete(s.running, c)
 	}
-	next := first.pop()
-	if next == nil {
-		next = second.pop()
+	for s.free > 0 {
+		first, second := &s.known, &s.others
+		if s.lastKnown {
+			first, second = second, first
+		}
+		next := first.pop(s.mayRun)
+		if next == nil {
+			next = second.pop(s.mayRun)
+		}
+		if next == nil {
+			return
+		}
+		s.lastKnown = next.known
+		s.grant(next)
 	}
-	if next == nil {
-		s.free++
-		return
-	}
-	s.lastKnown = next.known
-	next.grant()
 }
 
 // abandon removes an attempt from its queue, or releases the slot that it has acquired in the meantime.
@@ -119,7 +139,7 @@ func (s *slots) abandon(w *waiter) {
 	}
 	s.mu.Unlock()
 	if granted {
-		s.release()
+		s.release(w.caller)
 	}
 }
 
@@ -128,12 +148,6 @@ func (s *slots) waiting() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.known.waiting + s.others.waiting
-}
-
-// grant marks the slot as acquired and wakes the attempt.
-func (w *waiter) grant() {
-	w.granted = true
-	close(w.ready)
 }
 
 // queue has the attempts of each caller in the order of arrival, and the callers in the order in which they are
@@ -158,16 +172,18 @@ func (q *queue) push(w *waiter) bool {
 	return true
 }
 
-// pop removes and returns the oldest attempt of the caller that is served next, or nil.
-func (q *queue) pop() *waiter {
-	if len(q.order) == 0 {
-		return nil
+// pop removes and returns the oldest attempt of the caller that is served next, of those that may run, or nil.
+func (q *queue) pop(mayRun func(caller) bool) *waiter {
+	for i, name := range q.order {
+		w := q.attempts[name][0]
+		if !mayRun(w.caller) {
+			continue
+		}
+		q.order = append(slices.Delete(q.order, i, i+1), name)
+		q.remove(w)
+		return w
 	}
-	name := q.order[0]
-	w := q.attempts[name][0]
-	q.order = append(q.order[1:], name)
-	q.remove(w)
-	return w
+	return nil
 }
 
 // remove removes an attempt that is in the queue.

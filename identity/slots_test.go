@@ -39,7 +39,7 @@ func fill(q *slots, c caller) (all []*waiter) {
 
 func TestKnownBrowserAcquiresNextSlotOfFullQueue(t *testing.T) {
 	t.Parallel()
-	q := newSlots(1)
+	q := newSlots(1, 0)
 	if acquired := mustEnqueue(t, q, caller{name: "first"}); !isReady(acquired) {
 		t.Fatal("a free slot was not granted")
 	}
@@ -50,7 +50,7 @@ func TestKnownBrowserAcquiresNextSlotOfFullQueue(t *testing.T) {
 		t.Errorf("%d wait, want no more than %d", q.waiting(), maxWaiting)
 	}
 	known := mustEnqueue(t, q, caller{"alice", true})
-	q.release()
+	q.release(caller{})
 	if !isReady(known) {
 		t.Error("the known browser did not get the released slot")
 	}
@@ -58,14 +58,14 @@ func TestKnownBrowserAcquiresNextSlotOfFullQueue(t *testing.T) {
 
 func TestKnownAndNewBrowsersAlternate(t *testing.T) {
 	t.Parallel()
-	q := newSlots(1)
+	q := newSlots(1, 0)
 	mustEnqueue(t, q, caller{name: "first"})
 	known, others := fill(q, caller{"mallory", true}), fill(q, caller{name: "subnet"})
 	if len(known) != maxKnownPerAccount || len(others) != maxWaitingPerSubnet {
 		t.Fatalf("%d and %d wait, want %d and %d", len(known), len(others), maxKnownPerAccount, maxWaitingPerSubnet)
 	}
 	for i := range 2 * maxKnownPerAccount {
-		q.release()
+		q.release(caller{})
 		if got := isReady(known[i/2]); !got {
 			t.Errorf("slot %d did not go to a known browser", i+1)
 		}
@@ -73,7 +73,7 @@ func TestKnownAndNewBrowsersAlternate(t *testing.T) {
 			t.Errorf("after %d slots another browser has one: %v, want %v", i+1, got, want)
 		}
 	}
-	q.release()
+	q.release(caller{})
 	if !isReady(others[maxKnownPerAccount]) {
 		t.Error("a slot is unused while no known browser waits")
 	}
@@ -81,15 +81,15 @@ func TestKnownAndNewBrowsersAlternate(t *testing.T) {
 
 func TestSubnetWaitsOnlyForItsAttempts(t *testing.T) {
 	t.Parallel()
-	q := newSlots(1)
+	q := newSlots(1, 0)
 	mustEnqueue(t, q, caller{name: "first"})
 	flood := fill(q, caller{name: "flood"})
 	if len(flood) != maxWaitingPerSubnet {
 		t.Fatalf("one subnet has %d waiting, want %d", len(flood), maxWaitingPerSubnet)
 	}
 	other := mustEnqueue(t, q, caller{name: "other subnet"})
-	q.release()
-	q.release()
+	q.release(caller{})
+	q.release(caller{})
 	if !isReady(other) {
 		t.Error("the other subnet waits for more than one attempt of the first")
 	}
@@ -105,7 +105,7 @@ func TestSubnetWaitsOnlyForItsAttempts(t *testing.T) {
 
 func TestAbandonedSlotIsPassedOn(t *testing.T) {
 	t.Parallel()
-	q := newSlots(1)
+	q := newSlots(1, 0)
 	acquired := mustEnqueue(t, q, caller{name: "first"})
 	second, third := mustEnqueue(t, q, caller{name: "a"}), mustEnqueue(t, q, caller{name: "b"})
 	q.abandon(second)   // while it waits
@@ -113,7 +113,7 @@ func TestAbandonedSlotIsPassedOn(t *testing.T) {
 	if isReady(second) || !isReady(third) {
 		t.Error("the slot did not go to the attempt that still waits")
 	}
-	q.release()
+	q.release(caller{})
 	if q.waiting() != 0 || q.free != 1 || len(q.others.attempts) != 0 || len(q.others.order) != 0 {
 		t.Errorf("after all have left the queue is %+v", q)
 	}
@@ -136,5 +136,34 @@ func TestFullQueueRefusesImmediately(t *testing.T) {
 	}
 	if n := h.slots.waiting(); n != maxWaitingPerSubnet {
 		t.Errorf("%d wait after one has left, want %d", n, maxWaitingPerSubnet)
+	}
+}
+
+func TestCallerHasNoMoreThanItsSlots(t *testing.T) {
+	t.Parallel()
+	q, flood, other := newSlots(4, 2), caller{name: "flood"}, caller{name: "other"}
+	flooding := fill(q, flood)
+	if len(flooding) != 2+maxWaitingPerSubnet || q.free != 2 {
+		t.Fatalf("%d attempts of one caller entered and %d slots are free, want 2 with a slot", len(flooding), q.free)
+	}
+	first := mustEnqueue(t, q, other)
+	if !isReady(first) || isReady(flooding[2]) {
+		t.Error("a free slot did not go to another caller")
+	}
+	q.release(other)
+	if isReady(flooding[2]) {
+		t.Error("the caller has more than its slots, because another one has left")
+	}
+	q.release(flood)
+	if !isReady(flooding[2]) || isReady(flooding[3]) {
+		t.Error("a released slot of the caller did not go to its next attempt")
+	}
+	for _, w := range flooding[3:] {
+		q.abandon(w)
+	}
+	q.release(flood)
+	q.release(flood)
+	if q.waiting() != 0 || q.free != 4 || len(q.running) != 0 {
+		t.Errorf("after all have left the slots are %+v", q)
 	}
 }

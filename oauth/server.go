@@ -42,6 +42,8 @@ type Options struct {
 	Limiter           *ratelimit.Limiter // nil: nothing is limited
 	Log               *slog.Logger       // alerts, discarded when nil
 	Keys              Keys
+	// RunSecretHash bounds the computation of slow hashes of client secrets; see client.Options.
+	RunSecretHash func(ctx context.Context, from string, memory int64, fn func() error) error
 }
 
 // Keys are keys that must survive a change of the root key.
@@ -90,7 +92,7 @@ func New(ctx context.Context, store *storage.Store, o Options) (*Server, error) 
 	s.Clients = client.New(store, client.Options{
 		Issuer: o.Issuer, Environment: o.Environment, Registration: o.Registration, FetchAllowHosts: o.FetchAllowHosts,
 		ClientDocuments: o.ClientDocuments, Documents: s.fetch, Limiter: o.Limiter, Log: o.Log,
-		RecordFailure: s.recordFailure,
+		RecordFailure: s.recordFailure, RunHash: o.RunSecretHash,
 	})
 	s.Claims = claims.New(store, s.Keyring, claims.Options{
 		Issuer: o.Issuer, IDTokenTTL: o.IDTokenTTL, PairwiseKey: o.Keys.PairwiseSubjects, SessionIDKey: o.Keys.SessionIDs,

@@ -27,6 +27,9 @@ type Options struct {
 	Documents       *fetch.Client      // fetches sector documents and logos
 	Limiter         *ratelimit.Limiter // nil: nothing is limited
 	Log             *slog.Logger
+	// RunHash calls fn, which computes the slow hash of a secret with that much memory, when it may; from is the client
+	// and the network that wait for it. Nil: immediately.
+	RunHash func(ctx context.Context, from string, memory int64, fn func() error) error
 	// RecordFailure records a failed authentication in the audit log.
 	RecordFailure func(ctx context.Context, e audit.Event)
 }
@@ -67,6 +70,9 @@ type Registry struct {
 func New(store *storage.Store, o Options) *Registry {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.RunHash == nil {
+		o.RunHash = func(_ context.Context, _ string, _ int64, fn func() error) error { return fn() }
 	}
 	return &Registry{
 		store: store, options: o,

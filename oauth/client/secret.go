@@ -10,6 +10,7 @@ import (
 	"gatehouse/keyed"
 	"gatehouse/oauth/protocol"
 	"gatehouse/storage"
+	"gatehouse/storage/reqevent"
 )
 
 // The cost of the hashes of secrets that Gatehouse did not generate: as for passwords, because such a secret may be a
@@ -19,18 +20,12 @@ var secretCost = passwordhash.Argon2Cost{Memory: 19 * 1024, Passes: 2, Lanes: 1}
 const (
 	secretSaltSize = 16
 	secretSumSize  = 32
-	// maxSlowWaiting is how many authentications wait for the computation of a slow hash.
-	maxSlowWaiting = 64
 )
 
-var errTooManySlow = errors.New("too many client secrets wait to be verified")
-
-// slowSecrets verifies secrets with a slow hash, one after the other, and caches a MAC of each secret that
-// was correct, so that only the first authentication of a client in a process is slow.
+// slowSecrets caches a MAC of each secret with a slow hash that was correct, so that only the first authentication of a
+// client in a process is slow.
 type slowSecrets struct {
-	key     []byte // random
-	slot    chan struct{}
-	waiting chan struct{}
+	key []byte // random
 
 	mu       sync.Mutex
 	verified map[string]string // MACs by the id of the secret
@@ -39,9 +34,7 @@ type slowSecrets struct {
 func newSlowSecrets() *slowSecrets {
 	key := make([]byte, 32)
 	_, _ = rand.Read(key) // never fails: the runtime ends the program instead
-	return &slowSecrets{
-		key: key, slot: make(chan struct{}, 1), waiting: make(chan struct{}, maxSlowWaiting), verified: map[string]string{},
-	}
+	return &slowSecrets{key: key, verified: map[string]string{}}
 }
 
 // wasVerified reports whether the secret was correct before.
@@ -55,24 +48,6 @@ func (s *slowSecrets) store(row storage.ClientSecret, secret string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.verified[row.ID] = string(keyed.MAC(s.key, row.ID, secret))
-}
-
-// run calls fn as soon as no other hash is computed.
-func (s *slowSecrets) run(ctx context.Context, fn func()) error {
-	select {
-	case s.waiting <- struct{}{}:
-	default:
-		return errTooManySlow
-	}
-	defer func() { <-s.waiting }()
-	select {
-	case s.slot <- struct{}{}:
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	defer func() { <-s.slot }()
-	fn()
-	return nil
 }
 
 // hasSecret reports whether a client has the secret, whose SHA-256 is hash if it has the form of a generated one. A
@@ -99,7 +74,7 @@ func (g *Registry) hasSecret(ctx context.Context, c *storage.Client, secret stri
 		return false, err
 	}
 	for _, row := range slow {
-		ok, err := g.verifySlow(ctx, row, secret)
+		ok, err := g.verifySlow(ctx, c, row, secret)
 		if ok || err != nil {
 			return ok, err
 		}
@@ -107,22 +82,32 @@ func (g *Registry) hasSecret(ctx context.Context, c *storage.Client, secret stri
 	return false, nil
 }
 
-// verifySlow verifies a secret, and replaces the hash of another system when it is correct.
-func (g *Registry) verifySlow(ctx context.Context, row storage.ClientSecret, secret string) (bool, error) {
+// verifySlow verifies a secret, and replaces the hash of another system when it is correct. The client is not
+// authenticated yet: an attacker who sends many incorrect secrets keeps only few computations waiting, for this client
+// and from this network, and none after the limit on failures is reached.
+func (g *Registry) verifySlow(
+	ctx context.Context, c *storage.Client, row storage.ClientSecret, secret string,
+) (bool, error) {
 	stored, err := passwordhash.Parse(row.SlowHash)
 	if err != nil {
 		return false, err
 	}
 	ok, fresh := false, ""
-	if err := g.slow.run(ctx, func() {
+	memory := max(int64(stored.Memory()), int64(secretCost.Memory)<<10)
+	err = g.options.RunHash(ctx, c.ID+" "+reqevent.FromContext(ctx).Network(), memory, func() error {
+		if err := g.checkAssertionLimits(ctx, c); err != nil { // others may have failed while this one waited
+			return err
+		}
 		if ok = stored.Verify(secret); ok && stored.Kind() != passwordhash.Argon2id {
 			fresh = hashSecret(secret)
 		}
-	}); err != nil {
-		return false, protocol.UnavailableError(err)
+		return nil
+	})
+	if limited := (*protocol.Error)(nil); err != nil && !errors.As(err, &limited) {
+		err = protocol.UnavailableError(err)
 	}
-	if !ok {
-		return false, nil
+	if err != nil || !ok {
+		return false, err
 	}
 	g.slow.store(row, secret)
 	if fresh == "" {

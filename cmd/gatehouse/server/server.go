@@ -181,14 +181,14 @@ func New(ctx context.Context, store *storage.Store, o Options) (*Server, error) 
 	if err := s.openMail(); err != nil {
 		return nil, err
 	}
-	if s.OAuth, err = oauth.New(ctx, store, s.oauthOptions()); err != nil {
-		return nil, errors.Join(err, s.limiter.Close())
-	}
 	users := s.identityOptions()
 	if users.Migration, err = oldServer(cfg.Migration); err != nil {
 		return nil, errors.Join(err, s.limiter.Close())
 	}
 	s.Users = identity.New(store, users)
+	if s.OAuth, err = oauth.New(ctx, store, s.oauthOptions()); err != nil {
+		return nil, errors.Join(err, s.limiter.Close())
+	}
 	s.Admin = admin.New(store, s.Users, s.OAuth.Clients, s.OAuth.Keyring)
 	s.Notify = &notify.Sender{
 		Store: store, Log: s.log, Concurrent: notify.ConcurrentPosts,
@@ -218,6 +218,7 @@ func (s *Server) oauthOptions() oauth.Options {
 			PairwiseSubjects: key("pairwise-subjects"), SessionIDs: key("sid"), Logout: key("logout"),
 			RefreshSuccessor: key("refresh-successor"),
 		},
+		RunSecretHash: s.Users.RunSecretHash,
 	}
 }
 
