@@ -62,7 +62,8 @@ type Config struct {
 	Passkeys            Passkeys
 
 	AdminFactor      string     // "off", "warn", "require" or a date
-	AdminFactorSince *time.Time // from when administrators must have a second factor; nil: not decided
+	AdminFactorSince *time.Time // from when administrators must have the factor; nil: not decided
+	AdminRequiredACR string     // "mfa" or "phr"
 
 	RateLimits              map[string]ratelimit.Rate // of every limit; nil: off
 	FetchAllowHosts         []string

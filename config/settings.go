@@ -179,6 +179,10 @@ var serverSettings = []setting{
 			"`warn` (they are prompted to add one at each sign-in), `require`, or a date such as `2027-01-31`: `warn` " +
 			"before that date, `require` from it on.",
 		set: setAdminFactor, get: func(c *Config) string { return c.AdminFactor }},
+	{env: "GATEHOUSE_ADMIN_REQUIRED_ACR", def: "mfa",
+		doc: "What `GATEHOUSE_ADMIN_FACTOR` is about: `mfa` (a second factor or a passkey) or `phr` (a passkey).",
+		set: enumField(func(c *Config) *string { return &c.AdminRequiredACR }, "mfa", "phr"),
+		get: func(c *Config) string { return c.AdminRequiredACR }},
 	{env: "GATEHOUSE_RATE_LIMITS", def: "default",
 		doc: "`default`, `off` (with a warning), or `name=count/period,…`, which overrides the defaults: counts from 1 " +
 			"to 1000000, periods from 1s to 24h; the names are in [operate.md](operate.md).",

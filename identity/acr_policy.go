@@ -29,8 +29,9 @@ type ACRPolicy struct {
 	Since     time.Time // from when Announced is required; zero: not decided
 }
 
-// AdminFactor is the requirement that administrators have a second factor.
+// AdminFactor is the requirement that administrators have a second factor or a passkey.
 type AdminFactor struct {
+	Passkey   bool       // a second factor is not enough
 	Announced bool       // administrators without one are prompted to add one
 	Since     *time.Time // from when they must have one; nil: not decided
 }
@@ -58,7 +59,11 @@ func (u *Users) ACRPolicy(ctx context.Context, user storage.User) (p ACRPolicy, 
 		if a.Since != nil {
 			since = *a.Since
 		}
-		p.add(ACRSecondFactor, true, since, now)
+		acr := ACRSecondFactor
+		if a.Passkey {
+			acr = ACRPasskey
+		}
+		p.add(acr, true, since, now)
 	}
 	requirements, err := u.store.UserRequirements(ctx, user.ID)
 	for _, r := range requirements {

@@ -355,18 +355,23 @@ var userPolicy = []servertest.Requirement{
 			}
 		}),
 	servertest.Req("PE18c", decision62,
-		"administrators without a second factor are warned, and from a date on cannot continue without it",
+		"administrators without a second factor, or by a setting without a passkey, are warned, and from a date on cannot "+
+			"continue without it",
 		func(t *testing.T, s *servertest.Server) {
 			s.User("alice")
 			storagetest.Exec(t, s.Store, s.DB, "UPDATE users SET admin = true")
 			c := s.RelyingParty()
 			b := s.Browser()
 			wantPage(t, b.SignIn(b.Authorize(c, "scope", "openid"), "alice"), "/enrol", "You manage this server")
-			for setting, text := range map[string]string{"require": "Back to the app", "2999-01-31": "31 January 2999"} {
-				other := s.StartAnotherWith("GATEHOUSE_ADMIN_FACTOR=" + setting)
-				browser := other.Browser()
+			for _, other := range [][]string{
+				{"Back to the app", "GATEHOUSE_ADMIN_FACTOR=require"},
+				{"31 January 2999", "GATEHOUSE_ADMIN_FACTOR=2999-01-31"},
+				{"Protect your account with a passkey", "GATEHOUSE_ADMIN_REQUIRED_ACR=phr"},
+				{"requires a passkey", "GATEHOUSE_ADMIN_REQUIRED_ACR=phr", "GATEHOUSE_ADMIN_FACTOR=require"},
+			} {
+				browser := s.StartAnotherWith(other[1:]...).Browser()
 				p := browser.SignIn(browser.Authorize(c, "scope", "openid"), "alice")
-				wantPage(t, p, "/enrol", text)
+				wantPage(t, p, "/enrol", other[0])
 			}
 		}),
 }

@@ -251,7 +251,9 @@ func (s *Server) identityOptions() identity.Options {
 			SignInCodes: cfg.SignInCodes, DeletionGrace: cfg.UserDeletionGrace, UsernameRetention: cfg.UsernameRetention,
 			TermsVersion: cfg.TermsVersion,
 		},
-		AdminFactor: identity.AdminFactor{Announced: cfg.AdminFactor != "off", Since: cfg.AdminFactorSince},
+		AdminFactor: identity.AdminFactor{
+			Passkey: cfg.AdminRequiredACR == "phr", Announced: cfg.AdminFactor != "off", Since: cfg.AdminFactorSince,
+		},
 	}
 }
 
