@@ -47,6 +47,7 @@ type exportedSession struct {
 	LastSeenAt time.Time  `json:"last_seen_at"`
 	ExpiresAt  time.Time  `json:"expires_at"`
 	EndedAt    *time.Time `json:"ended_at,omitempty"`
+	Postponed  *time.Time `json:"enrolment_postponed_at,omitempty"`
 }
 
 // maxExportedEvents bounds the memory of an export; `gatehouse audit export` has no bound.
@@ -68,6 +69,7 @@ func (u *Users) Export(ctx context.Context, user storage.User) (Export, error) {
 		out.Sessions = append(out.Sessions, exportedSession{
 			ID: s.ID, Address: s.Address, UserAgent: s.UserAgent, AuthTime: s.AuthTime, ACR: s.ACR, AMR: s.AMR,
 			CreatedAt: s.CreatedAt, LastSeenAt: s.LastSeenAt, ExpiresAt: s.ExpiresAt, EndedAt: s.EndedAt,
+			Postponed: s.EnrolmentPostponedAt,
 		})
 	}
 	if out.Records, err = u.store.ExportRows(ctx, user.ID); err != nil {

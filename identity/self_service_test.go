@@ -3,7 +3,6 @@ package identity_test
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -13,7 +12,6 @@ import (
 	"gatehouse/identity"
 	"gatehouse/storage"
 	"gatehouse/storage/audit"
-	"gatehouse/storage/reqevent"
 	"gatehouse/storage/storagetest"
 )
 
@@ -352,39 +350,5 @@ func TestProofOfWorkIsSingleUse(t *testing.T) {
 		nonce = solve(challenge)
 		f.clock.Advance(time.Hour + time.Second)
 		f.refused("an expired proof", f.CheckProof(f.ctx, "sign-up", challenge, nonce), identity.ErrProofInvalid)
-	})
-}
-
-// TestExportHasEverything covers PE31: the export has the records of the user, with addresses, and no hash or secret.
-func TestExportHasEverything(t *testing.T) {
-	t.Parallel()
-	storagetest.Each(t, func(t *testing.T, url string) {
-		f := newSelfService(t, url, identity.SelfService{})
-		f.ctx = reqevent.NewContext(f.ctx, &reqevent.Event{Address: "192.0.2.7"})
-		alice, err := f.Create(f.ctx, identity.NewUser{
-			Username: "alice", Email: "alice@example.com", Name: "Alice Liddell", Password: password,
-		})
-		storagetest.Must(t, err)
-		user(t, f.Users, "bob")
-		storagetest.Must(t, f.store.CreateGroup(f.ctx, storage.Group{Name: "staff"}))
-		storagetest.Must(t, f.store.AddGroupMembers(f.ctx, "staff", []string{alice.ID}))
-		storagetest.Must(t, f.RequestReset(f.ctx, "alice", english))
-		out, err := f.Export(f.ctx, alice)
-		storagetest.Must(t, err)
-		b, err := json.Marshal(out)
-		storagetest.Must(t, err)
-		for _, want := range []string{
-			alice.ID, "Alice Liddell", `"group_name":"staff"`, `"purpose":"reset_password"`, `"mail":"reset_password"`,
-			"192.0.2.7", `"changed_at":"20`, audit.UserCreated,
-		} {
-			if !strings.Contains(string(b), want) {
-				t.Errorf("the export has no %q: %s", want, b)
-			}
-		}
-		for _, secret := range []string{"argon2id", "hash", "sealed", "bob"} {
-			if strings.Contains(string(b), secret) {
-				t.Errorf("the export has %q: %s", secret, b)
-			}
-		}
 	})
 }

@@ -2,7 +2,6 @@ package storage_test
 
 import (
 	"errors"
-	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -355,36 +354,4 @@ func TestDeletedUsernameIsRetired(t *testing.T) {
 			t.Errorf("CreateUser after the retention = %v, want no error", err)
 		}
 	})
-}
-
-// TestExportHasEveryColumn covers PE31: a new table with rows of users, or a new column of one, must be in the export,
-// unless it is a key, a secret, or data of the server that states nothing about the user.
-func TestExportHasEveryColumn(t *testing.T) {
-	t.Parallel()
-	s := openMigrated(t, storage.Options{URL: storagetest.URL(t, storage.SQLite)})
-	rows, err := s.ExportRows(t.Context(), "unknown")
-	if err != nil || len(rows) != 0 {
-		t.Errorf("ExportRows of an unknown user = %v, %v, want none", rows, err)
-	}
-	// In the export on their own: the sessions and the audit events.
-	elsewhere := []string{"browser_sessions", "audit_events"}
-	internal := []string{
-		"user_id", "client_epoch", "digest", "user_epoch", "slot", "tries_left", "request_id", "email_key", "name_mac",
-		"nonce",
-		"challenge", "redirect_sent", "hash", "token_hash", "browser_hash", "current_hash", "previous_hash", "sealed",
-		"successor_sealed", "credential_id", "public_key", "passwords.kind", "deliveries.id", "pending_sign_ins.id",
-		"totp_secrets.id", "digest",
-	}
-	for table, columns := range sqliteSchema(t, s) {
-		exported := storage.ExportedColumns(table)
-		if _, ok := columns["user_id"]; ok && !slices.Contains(elsewhere, table) && exported == nil {
-			t.Errorf("the export of a user has no table %s", table)
-		}
-		for column := range columns {
-			if exported != nil && !slices.Contains(exported, column) && !slices.Contains(internal, column) &&
-				!slices.Contains(internal, table+"."+column) {
-				t.Errorf("the export of a user has no column %s of the table %s", column, table)
-			}
-		}
-	}
 }
