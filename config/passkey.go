@@ -17,7 +17,8 @@ type Passkeys struct {
 	MetadataFile, MetadataRootFile string
 }
 
-// maxPasskeyOrigins is how many related origins there can be: browsers read 5, of which one is the issuer's.
+// maxPasskeyOrigins is how many related origins there can be: browsers read 5 (WebAuthn Level 3 §5.11), of which one is
+// the issuer's.
 const maxPasskeyOrigins = 4
 
 var passkeySettings = []setting{

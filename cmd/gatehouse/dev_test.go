@@ -1,6 +1,7 @@
 package main
 
 import (
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"gatehouse/cmd/gatehouse/server"
+	"gatehouse/cmd/gatehouse/server/servertest"
 	"gatehouse/config"
 	"gatehouse/storage/audit"
 	"gatehouse/storage/storagetest"
@@ -118,6 +120,13 @@ func TestDevShowsWhatToDoNext(t *testing.T) {
 			t.Errorf("the page does not contain %q:\n%s", want, page)
 		}
 	}
+	// Without a mail server, emails are printed too.
+	b := (&servertest.Server{T: t, URL: d.issuer, HTTP: http.DefaultClient}).Browser()
+	form := b.Open("/forgot").Fields()
+	form.Set("username", "demo")
+	b.Submit("/forgot", form)
+	d.stdout.waitFor(t, "--- email to demo@example.com: Reset your password", d.ended)
+	d.stdout.waitFor(t, d.issuer+"/reset?token=", d.ended)
 }
 
 // TestDevNamesItsDatabaseForOtherCommands checks that the commands on the page use the database of gatehouse dev, and

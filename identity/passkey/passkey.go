@@ -73,9 +73,6 @@ func New(o Options) (*RelyingParty, error) {
 // RPID returns the RP ID.
 func (p *RelyingParty) RPID() string { return p.options.RPID }
 
-// MaxOrigins is how many related origins clients read (WebAuthn Level 3 §5.11).
-const MaxOrigins = 5
-
 // WellKnown returns the document with the origins that may use the passkeys (WebAuthn Level 3 §5.11), or nil when
 // there are no others.
 func (p *RelyingParty) WellKnown() []byte {
