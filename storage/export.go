@@ -11,8 +11,8 @@ import (
 )
 
 // exported are the tables with rows of a user, other than the user's own row, sessions and audit events, and their
-// columns in an export. Hashes, keys and sealed secrets are not in it. The placeholder of the condition is the id of the
-// user.
+// columns in an export. Hashes, keys and sealed secrets are not in it. The placeholder of the condition is the id of
+// the user.
 var exported = []struct{ table, columns, condition string }{
 	{"passwords", "changed_at, expires_at", "user_id = ?"},
 	{"group_members", "group_name, created_at", "user_id = ?"},

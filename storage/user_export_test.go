@@ -52,8 +52,8 @@ func membersOf(t *testing.T, field string) (out []string) {
 	return out
 }
 
-// TestExportHasEveryColumn covers PE31: a new table, or a new column of one with rows of users, must be in the export or
-// in the lists above.
+// TestExportHasEveryColumn covers PE31: a new table, or a new column of one with rows of users, must be in the export
+// or in the lists above.
 func TestExportHasEveryColumn(t *testing.T) {
 	t.Parallel()
 	s := openMigrated(t, storage.Options{URL: storagetest.URL(t, storage.SQLite)})
