@@ -61,7 +61,7 @@ var userPages = []servertest.Requirement{
 			host.Serve("/logo.svg", "image/svg+xml",
 				`<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>`)
 			host.Serve("/page", "image/png", "<html><script>alert(1)</script></html>")
-			host.Serve("/large", "image/png", "\x89PNG\r\n\x1a\n"+strings.Repeat("x", 300<<10))
+			host.Serve("/large", "image/png", "\x89PNG\r\n\x1a\n"+strings.Repeat("x", 24<<10-7))
 			const policy, terms = "https://app.example/policy", "https://app.example/tos"
 			c := s.RelyingParty(`"logo_uri":"`+host.URL+`/logo.png"`, `"policy_uri":"`+policy+`"`, `"tos_uri":"`+terms+`"`)
 			b := s.Browser()

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -69,12 +70,15 @@ func startLayoutServer(t *testing.T, wide bool) *layoutServer {
 		brand = strings.Repeat("W", 60)
 	}
 	env := servertest.MailSettings(nil)
+	if wide {
+		maps.Copy(env, brandImages(t))
+	}
 	for name, value := range map[string]string{
 		"GATEHOUSE_TEMPLATES_DIR": hebrewDirectory(t), "GATEHOUSE_BRAND_NAME": brand,
 		"GATEHOUSE_REGISTRATION": "open", "GATEHOUSE_SIGN_IN_CODES": "true",
 		"GATEHOUSE_SIGN_UP": "open", "GATEHOUSE_RATE_LIMITS": "sign_up_unproven=60/1m",
-		"GATEHOUSE_CLIENT_DOCUMENTS": "open",
-		"GATEHOUSE_TERMS_URL":        "https://" + s.host + "/terms", "GATEHOUSE_TERMS_VERSION": "1",
+		"GATEHOUSE_CLIENT_DOCUMENTS": "open", "GATEHOUSE_FETCH_ALLOW_HOSTS": "127.0.0.1",
+		"GATEHOUSE_TERMS_URL": "https://" + s.host + "/terms", "GATEHOUSE_TERMS_VERSION": "1",
 		"GATEHOUSE_BRAND_SUPPORT_URL":   "https://" + s.host + "/help",
 		"GATEHOUSE_BRAND_PRIVACY_URL":   "https://" + s.host + "/privacy",
 		"GATEHOUSE_REGISTRATION_SCOPES": "openid,profile,email," + s.scope + "," + s.moreScope,
@@ -127,6 +131,7 @@ func (s *layoutServer) createRecords() {
 	s.limited = s.Client(metadata(map[string]any{"gatehouse_required_groups": []string{group}}))
 	s.strict = s.Client(metadata(map[string]any{"gatehouse_required_acr": identity.ACRPasskey}))
 	s.app = s.register(metadata(map[string]any{
+		"logo_uri":                   s.appLogo(),
 		"token_endpoint_auth_method": "none", "post_logout_redirect_uris": []string{site + "/out"},
 		"policy_uri": site + "/policy", "tos_uri": site + "/tos", "initiate_login_uri": site + "/start",
 	}))

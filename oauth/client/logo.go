@@ -8,7 +8,8 @@ import (
 	"gatehouse/storage"
 )
 
-const maxLogo = 256 << 10
+// maxLogo is the size of the largest logo that is served (decision 75).
+const maxLogo = 24 << 10
 
 // isLogoType reports whether a logo of the media type is served. SVG is not, because it can contain scripts.
 func isLogoType(mediaType string) bool {

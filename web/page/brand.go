@@ -59,19 +59,19 @@ func (p *Renderer) newSite() (*site, error) {
 		return nil, err
 	}
 	s.Script = p.addFile("page", ".js", "text/javascript; charset=utf-8", script)
-	icon := b.Favicon
 	if b.Logo != nil {
 		if s.Logo, err = p.addImage("logo", b.Logo); err != nil {
 			return nil, err
 		}
-		if icon == nil {
-			icon = b.Logo
-		}
 	}
-	if icon == nil {
-		icon = []byte(defaultFavicon)
+	switch {
+	case b.Favicon != nil:
+		s.Favicon, err = p.addImage("favicon", b.Favicon)
+	case s.Logo != "":
+		s.Favicon = s.Logo // browsers load it once
+	default:
+		s.Favicon, err = p.addImage("favicon", []byte(defaultFavicon))
 	}
-	s.Favicon, err = p.addImage("favicon", icon)
 	return s, err
 }
 

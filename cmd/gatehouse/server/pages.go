@@ -23,10 +23,10 @@ func (s *Server) loadPages() error {
 		Name: b.Name, Accent: b.Accent, SupportURL: b.SupportURL, ImprintURL: b.ImprintURL, PrivacyURL: b.PrivacyURL,
 	}
 	var errs [3]error
-	if s.pages.Brand.Logo, errs[0] = readImage(b.LogoFile); errs[0] != nil {
+	if s.pages.Brand.Logo, errs[0] = readImage(b.LogoFile, maxLogo); errs[0] != nil {
 		errs[0] = settingError("GATEHOUSE_BRAND_LOGO_FILE", errs[0])
 	}
-	if s.pages.Brand.Favicon, errs[1] = readImage(b.FaviconFile); errs[1] != nil {
+	if s.pages.Brand.Favicon, errs[1] = readImage(b.FaviconFile, maxFavicon); errs[1] != nil {
 		errs[1] = settingError("GATEHOUSE_BRAND_FAVICON_FILE", errs[1])
 	}
 	var loadErr error
@@ -82,11 +82,14 @@ func settingError(name string, err error) error {
 	return fmt.Errorf("%s: %w", name, err)
 }
 
-// maxImage is the size of the largest image of a brand, which every page loads.
-const maxImage = 64 << 10
+// The sizes in KiB of the largest images of a brand, which every page loads (decision 75).
+const (
+	maxLogo    = 16
+	maxFavicon = 16
+)
 
-// readImage reads an image of the brand, or returns nil when there is none.
-func readImage(name string) ([]byte, error) {
+// readImage reads an image of the brand of at most some KiB, or returns nil when there is none.
+func readImage(name string, kib int) ([]byte, error) {
 	if name == "" {
 		return nil, nil
 	}
@@ -94,13 +97,13 @@ func readImage(name string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	content, err := io.ReadAll(io.LimitReader(file, maxImage+1))
+	content, err := io.ReadAll(io.LimitReader(file, int64(kib)<<10+1))
 	_ = file.Close()
 	if err != nil {
 		return nil, err
 	}
-	if len(content) > maxImage {
-		return nil, fmt.Errorf("%s has more than 64 KiB", name)
+	if len(content) > kib<<10 {
+		return nil, fmt.Errorf("%s has more than %d KiB, and every page loads it: make the image smaller", name, kib)
 	}
 	if _, err := page.ImageType(content); err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
