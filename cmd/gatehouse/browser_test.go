@@ -290,8 +290,16 @@ func testKeyboard(t *testing.T, b *tab, d *devServer) {
 
 func testErrorPagesInBrowser(t *testing.T, b *tab, d *devServer) {
 	b.startSignIn(d)
-	b.do("enter a wrong password", fill("username", "demo"), fill("password", "wrong"), press("Sign in"),
-		visible("is incorrect"))
+	b.do("enter a wrong password", fill("username", "demo"), fill("password", "wrong"))
+	for _, x := range []struct{ button, kind string }{
+		{"Show password", "text"}, {"Hide password", "password"}, {"Show password", "text"},
+	} {
+		b.do("press "+x.button, press(x.button))
+		if kind := evaluate[string](b, `document.querySelector("#password").type`); kind != x.kind {
+			t.Errorf("after %s the password is in a field of the type %s, want %s", x.button, kind, x.kind)
+		}
+	}
+	b.do("sign in", press("Sign in"), visible("is incorrect"))
 	b.checkLayout("login-wrong")
 	b.do("open a request of an unknown app",
 		chromedp.Navigate(d.issuer+"/oauth2/authorize?client_id=unknown&response_type=code"),

@@ -102,6 +102,13 @@ func followLink(text string) step { return chromedp.Click(`//a[normalize-space(.
 // fill types a value into the field with the id.
 func fill(id, value string) step { return chromedp.SendKeys(chromedp.CSS("#"+id), value) }
 
+// setColorScheme returns a step that sets the color scheme that the user prefers.
+func setColorScheme(scheme string) step {
+	return callStep(emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+		Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}},
+	})
+}
+
 // callStep returns a step that calls a method of the DevTools protocol.
 func callStep[P any](method cdp.Command[P, cdp.Empty], params P) step {
 	return chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
@@ -169,10 +176,8 @@ func (b *tab) save(name string, withHTML bool) {
 func (b *tab) checkLayout(name string) {
 	b.t.Helper()
 	for i, scheme := range []string{"dark", "light"} {
-		features := []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}
-		media := callStep(emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: features})
 		for _, width := range []int64{320, 375, 1280} {
-			b.do("set width and color scheme", chromedp.EmulateViewport(width, 800), media)
+			b.do("set width and color scheme", chromedp.EmulateViewport(width, 800), setColorScheme(scheme))
 			if evaluate[bool](b, `document.documentElement.scrollWidth > document.documentElement.clientWidth`) {
 				b.t.Errorf("page %s scrolls sideways at %d pixels", name, width)
 			}

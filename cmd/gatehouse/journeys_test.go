@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/chromedp/cdproto/cdp"
-	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
@@ -31,10 +30,12 @@ type journey struct {
 	name  string
 	// looked has the texts of the pages that a journey has checked.
 	looked map[string]bool
+	// onPhone: the user acts on a phone in the dark, otherwise on a desktop in the light.
+	onPhone bool
 }
 
 // TestJourneysByKeyboardInBrowser runs the journeys of users on one server. Every page of a journey is checked light
-// and dark, on a desktop and on a phone.
+// and dark, on a desktop and on a phone; one journey is on a phone in the dark.
 func TestJourneysByKeyboardInBrowser(t *testing.T) {
 	requireEnv(t, "CHROME")
 	mails := mailtest.Start(t)
@@ -58,8 +59,14 @@ func TestJourneysByKeyboardInBrowser(t *testing.T) {
 			mustRun(t, d.env, journeyPassword+"\n", "user", "create", "--username", x.name,
 				"--email", x.name+"@example.com", "--email-verified", "--name", "Lena Fischer", "--password-stdin")
 			j := &journey{tab: &tab{Context: b.Context, t: t}, d: d, mails: mails, name: x.name, looked: looked}
+			j.onPhone = x.name == "reset"
 			j.do("start without cookies", callStep(network.ClearBrowserCookies, cdp.Empty{}))
+			j.setDevice()
 			x.run(j)
+			if dark := `innerWidth === 375 && matchMedia("(prefers-color-scheme: dark)").matches`; j.onPhone &&
+				!evaluate[bool](j.tab, dark) {
+				t.Error("the journey did not end on a phone in the dark")
+			}
 		})
 	}
 }
@@ -81,9 +88,7 @@ func (j *journey) look(page, text string) {
 		{"dark", "desktop", 1280, false}, {"dark", "phone", 375, true},
 		{"light", "phone", 375, false}, {"light", "desktop", 1280, true},
 	} {
-		features := []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: x.scheme}}
-		j.do("set width and color scheme", chromedp.EmulateViewport(x.width, 800),
-			callStep(emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: features}))
+		j.do("set width and color scheme", chromedp.EmulateViewport(x.width, 800), setColorScheme(x.scheme))
 		name := j.name + "-" + page + "-" + x.scheme + "-" + x.device
 		if evaluate[bool](j.tab, `document.documentElement.scrollWidth > document.documentElement.clientWidth`) {
 			j.t.Errorf("page %s scrolls sideways", name)
@@ -93,6 +98,17 @@ func (j *journey) look(page, text string) {
 			j.checkAccessibility(name, wcagRules...)
 		}
 	}
+	j.setDevice()
+}
+
+// setDevice sets the width and the color scheme with which the user acts.
+func (j *journey) setDevice() {
+	j.t.Helper()
+	width, scheme := int64(1280), "light"
+	if j.onPhone {
+		width, scheme = 375, "dark"
+	}
+	j.do("set the device", chromedp.EmulateViewport(width, 800), setColorScheme(scheme))
 }
 
 // focused returns the accessible name of the focused element and the path that it links to, when its focus can be seen.

@@ -22,19 +22,16 @@ import (
 type layoutPass struct {
 	language, scheme string
 	width            int64
-	scripts          bool     // of pages are run
-	axe              []string // sets of rules; empty: none
-	eachTemplate     bool     // axe-core checks one page of each template
+	scripts          bool // of pages are run
+	axe              bool // checks the page, and its colors in the other scheme too
 }
 
 // layoutPasses open every page three times. 640 pixels are a window of 1280 pixels at a zoom of 200 % (WCAG 2.2,
 // 1.4.4). The color scheme changes only the contrast.
 var layoutPasses = []layoutPass{
 	{language: "de", scheme: "light", width: 320},
-	{language: "en", scheme: "dark", width: 375, scripts: true, axe: wcagRules},
-	{
-		language: "he", scheme: "light", width: 640, scripts: true, axe: []string{"color-contrast"}, eachTemplate: true,
-	},
+	{language: "en", scheme: "dark", width: 375, scripts: true, axe: true},
+	{language: "he", scheme: "light", width: 640, scripts: true},
 }
 
 // TestNoPageScrollsSideways opens every page and its states with the longest names that are accepted: in English,
@@ -49,6 +46,7 @@ func TestNoPageScrollsSideways(t *testing.T) {
 		pages[language] = layoutPages(s, language)
 	}
 	checkTemplatesHavePages(t, pages["en"])
+	s.checkWeight(slices.Concat(pages["en"], pages["de"], pages["he"]))
 	for _, pass := range layoutPasses {
 		b.checkPages("wide", s, pages[pass.language], pass)
 	}
@@ -99,11 +97,9 @@ func (b *tab) checkPages(prefix string, s *layoutServer, pages []layoutPage, pas
 		s.Handler.ServeHTTP(w, r)
 	}))
 	defer site.Close()
-	features := []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: pass.scheme}}
 	b.do("set width and color scheme", chromedp.EmulateViewport(pass.width, 800), setScriptsDisabled(!pass.scripts),
-		callStep(emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: features}))
+		setColorScheme(pass.scheme))
 	b.scriptsDisabled = !pass.scripts
-	checked := map[string]bool{}
 	for _, p := range pages {
 		if p.name == "form_post" && pass.scripts {
 			continue // the form submits itself
@@ -121,12 +117,11 @@ func (b *tab) checkPages(prefix string, s *layoutServer, pages []layoutPage, pas
 		if p.name == "security/codes" && p.language == "en" {
 			b.checkRecoveryCodes()
 		}
-		template, _, _ := strings.Cut(p.name, "/")
-		if pass.axe != nil && (!pass.eachTemplate || !checked[template]) {
-			checked[template] = true
-			if violations := b.violations(pass.axe...); violations != "" {
-				b.t.Errorf("the page %s violates rules of axe-core:\n%s", name, violations)
-			}
+		if pass.axe {
+			b.do("show the page in light", setColorScheme("light"))
+			b.checkAccessibility(name+", in light", colorRules...)
+			b.do("show the page in dark", setColorScheme(pass.scheme))
+			b.checkAccessibility(name, wcagRules...)
 		}
 	}
 }
