@@ -92,6 +92,13 @@ func (u *Users) PendingSignIn(r *http.Request, id string) (storage.PendingSignIn
 	return p, user, err
 }
 
+// RecordExpiredSignIn writes the audit row of a second factor for a sign-in that PendingSignIn did not find.
+func (u *Users) RecordExpiredSignIn(ctx context.Context) error {
+	const reason = "the sign-in has expired, was finished, or began in another browser"
+	e := audit.Event{Type: audit.UserSignInFailed, Detail: map[string]any{"reason": reason}}
+	return u.store.Audit.RecordFailure(ctx, u.options.Limiter, e)
+}
+
 // FinishSignIn completes a pending sign-in of the browser with a TOTP or recovery code, and starts the session. In a
 // remembered browser the second factor is not required again for 30 days. It returns ErrExpired, ErrIncorrectCode or a
 // *ThrottledError.

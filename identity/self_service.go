@@ -107,6 +107,12 @@ func (u *Users) Link(ctx context.Context, token string) (Link, error) {
 	return Link{Purpose: t.Purpose, User: user, Email: t.Email, Request: t.RequestID}, err
 }
 
+// RefuseLink records that a valid link cannot be used where it was opened, and returns ErrLinkRefused.
+func (u *Users) RefuseLink(ctx context.Context, token string, link Link, reason string) error {
+	return u.linkRefused(ctx, credential.Hash(token), link.Purpose,
+		&storage.RefusalError{UserID: link.User.ID, Reason: reason})
+}
+
 func (u *Users) tokenFormat() credential.Format {
 	return credential.Format{Env: u.options.SelfService.Environment}
 }

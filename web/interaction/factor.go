@@ -166,9 +166,12 @@ func (p *Pages) FinishLogin(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if err := p.checkLimit(r, ratelimit.SignIn); err != nil {
+		return err
+	}
 	pending, user, err := p.users.PendingSignIn(r, form.Get("sign_in"))
 	if errors.Is(err, identity.ErrExpired) {
-		return p.factorExpired(w, r, form)
+		return errors.Join(p.users.RecordExpiredSignIn(r.Context()), p.factorExpired(w, r, form))
 	}
 	if err != nil {
 		return err
@@ -181,9 +184,6 @@ func (p *Pages) FinishLogin(w http.ResponseWriter, r *http.Request) error {
 		if a, err = p.resume(r, pending.RequestID, pending.BrowserHash, false); err != nil {
 			return err
 		}
-	}
-	if err := p.checkLimit(r, ratelimit.SignIn); err != nil {
-		return err
 	}
 	setActor(r.Context(), user)
 	signedIn, err := p.finishSignIn(w, r, pending, form)

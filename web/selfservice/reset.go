@@ -9,6 +9,7 @@ import (
 	"gatehouse/oauth/params"
 	"gatehouse/ratelimit"
 	"gatehouse/storage"
+	"gatehouse/storage/reqevent"
 )
 
 // queriedRequest returns the authorization request from whose sign-in page the user came, if it is of this browser.
@@ -61,7 +62,7 @@ func (p *Pages) RequestReset(w http.ResponseWriter, r *http.Request) error {
 func (p *Pages) ShowReset(w http.ResponseWriter, r *http.Request) error {
 	token, found, err := p.readLink(r)
 	if err == nil && found.Purpose != storage.ResetPassword {
-		err = identity.ErrLinkRefused
+		err = p.users.RefuseLink(r.Context(), token, found, otherPurpose)
 	}
 	if err != nil {
 		return p.render(w, r, view{}, err)
@@ -152,7 +153,7 @@ func (p *Pages) ShowVerify(w http.ResponseWriter, r *http.Request) error {
 	if found.Purpose == storage.UndoFactors {
 		return p.showUndoFactors(w, r, token, found)
 	}
-	if isOwn, err := p.isOwnChange(r, found); err != nil || !isOwn {
+	if isOwn, err := p.isOwnChange(r, token, found); err != nil || !isOwn {
 		return errors.Join(err, p.renderSignInFirst(w, r))
 	}
 	switch found.Purpose {
@@ -160,7 +161,7 @@ func (p *Pages) ShowVerify(w http.ResponseWriter, r *http.Request) error {
 	case storage.UndoEmailChange:
 		return p.showUndoEmailChange(w, r, token, found)
 	default:
-		return p.render(w, r, view{}, identity.ErrLinkRefused)
+		return p.render(w, r, view{}, p.users.RefuseLink(r.Context(), token, found, otherPurpose))
 	}
 	v := p.newView(r, "flow.verify.title", "")
 	v.Lead = found.Email
@@ -171,13 +172,29 @@ func (p *Pages) ShowVerify(w http.ResponseWriter, r *http.Request) error {
 // isOwnChange reports whether the browser may use a link. A link that changes the address of an account works only for
 // the user who requested the change: otherwise the owner of an address could confirm it for the account of an attacker,
 // or the owner of a misspelled address could take over the account.
-func (p *Pages) isOwnChange(r *http.Request, found identity.Link) (bool, error) {
+func (p *Pages) isOwnChange(r *http.Request, token string, found identity.Link) (bool, error) {
 	if found.Purpose != storage.ChangeEmail {
 		return true, nil
 	}
 	user, err := p.users.CurrentUser(r)
-	return err == nil && user != nil && user.User.ID == found.User.ID, err
+	if err != nil || user != nil && user.User.ID == found.User.ID {
+		return err == nil, err
+	}
+	return false, p.refuseOtherUser(r, token, found)
 }
+
+// refuseOtherUser records that a link was opened without the user who requested it.
+func (p *Pages) refuseOtherUser(r *http.Request, token string, found identity.Link) error {
+	err := p.users.RefuseLink(r.Context(), token, found, "the user who requested the change is not signed in here")
+	if !errors.Is(err, identity.ErrLinkRefused) {
+		return err
+	}
+	reqevent.FromContext(r.Context()).Err = err
+	return nil
+}
+
+// otherPurpose is why a link is refused on the page of another one.
+const otherPurpose = "for another purpose"
 
 // renderSignInFirst shows that the link works only for the user who requested the change.
 func (p *Pages) renderSignInFirst(w http.ResponseWriter, r *http.Request) error {
@@ -201,7 +218,7 @@ func (p *Pages) Verify(w http.ResponseWriter, r *http.Request) error {
 	if err == nil && purpose == storage.UndoFactors {
 		return p.undoFactors(w, r, token, found.User)
 	}
-	before := found.User
+	opened := found
 	if err == nil {
 		var user *identity.SignedInUser
 		if user, err = p.users.CurrentUser(r); err != nil {
@@ -210,7 +227,7 @@ func (p *Pages) Verify(w http.ResponseWriter, r *http.Request) error {
 		found, err = p.users.ConfirmEmail(r.Context(), token, p.pages.Language(r).Tag, user)
 	}
 	if errors.Is(err, identity.ErrSessionEnded) {
-		return p.renderSignInFirst(w, r)
+		return errors.Join(p.refuseOtherUser(r, token, opened), p.renderSignInFirst(w, r))
 	}
 	v := p.newView(r, "flow.verified.title", "flow.verified")
 	if err != nil {
@@ -219,7 +236,7 @@ func (p *Pages) Verify(w http.ResponseWriter, r *http.Request) error {
 	}
 	v.Next = p.toAccount(r)
 	if purpose == storage.UndoEmailChange {
-		if err := p.users.KeepDevice(w, r, before); err != nil {
+		if err := p.users.KeepDevice(w, r, opened.User); err != nil {
 			return err
 		}
 		v = p.newView(r, "flow.undone.title", "flow.undone")

@@ -99,7 +99,7 @@ func (p *Pages) ShowInvite(w http.ResponseWriter, r *http.Request) error {
 	token, found, err := p.readLink(r)
 	switch {
 	case err == nil && found.Purpose != identity.LinkInvitation:
-		err = identity.ErrLinkRefused
+		err = p.users.RefuseLink(r.Context(), token, found, otherPurpose)
 	case err == nil && p.users.SignUpPolicy() == identity.SignUpOff:
 		err = identity.ErrSignUpClosed
 	case err == nil && found.Email == "" && !p.users.MailAvailable():
@@ -125,7 +125,7 @@ func (p *Pages) AcceptInvitation(w http.ResponseWriter, r *http.Request) error {
 	found, err := p.link(r, form.Get("token"))
 	switch {
 	case err == nil && found.Purpose != identity.LinkInvitation:
-		return p.render(w, r, view{}, identity.ErrLinkRefused)
+		return p.render(w, r, view{}, p.users.RefuseLink(r.Context(), form.Get("token"), found, otherPurpose))
 	case err != nil:
 		return p.render(w, r, view{}, err)
 	case found.Unproven:
