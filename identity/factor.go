@@ -94,16 +94,16 @@ func (u *Users) ConfirmTOTP(
 ) (codes []string, err error) {
 	k, _, err := u.openTOTPSetup(user.User, token)
 	if err != nil {
-		return nil, err
+		return nil, u.totpRefused(r.Context(), user.User, "the set-up is invalid or has expired", err)
 	}
 	step, ok := k.Verify(code, u.store.Now())
 	if !ok {
-		return nil, ErrIncorrectCode
+		return nil, u.totpRefused(r.Context(), user.User, "incorrect code", ErrIncorrectCode)
 	}
 	// The code that confirmed the factor must not sign in as well.
 	err = u.store.UseTOTPStep(r.Context(), user.User.ID, step, k.ExpiresAt(step))
 	if errors.Is(err, storage.ErrConsumed) {
-		return nil, ErrIncorrectCode
+		return nil, u.totpRefused(r.Context(), user.User, "the code was used before", ErrIncorrectCode)
 	}
 	if err != nil {
 		return nil, err
@@ -121,6 +121,15 @@ func (u *Users) ConfirmTOTP(
 		return nil, err
 	}
 	return codes, nil
+}
+
+// totpRefused records that an authenticator app was not added, and returns result.
+func (u *Users) totpRefused(ctx context.Context, user storage.User, reason string, result error) error {
+	e := audit.Event{Type: audit.TOTPRefused, UserID: user.ID, Detail: map[string]any{"reason": reason}}
+	if err := u.store.Audit.RecordFailure(ctx, u.options.Limiter, e); err != nil {
+		return err
+	}
+	return result
 }
 
 // RemoveTOTP removes the TOTP authenticator of a user. It returns storage.ErrNotFound when there is none, or

@@ -120,6 +120,10 @@ func TestSecondFactorFinishesSignIn(t *testing.T) {
 		k := setUpTOTP(t, p, alice, clock.Now())
 		code := func() string { return k.Code(k.Step(clock.Now())) }
 		b = browser{}
+		storagetest.Eventually(t, "the incorrect code of the set-up is in the audit log", func() bool {
+			rows, err := s.Audit.CountRows(t.Context(), audit.Filter{Event: audit.TOTPRefused})
+			return err == nil && rows == 1
+		})
 		id := b.begin(t, p, alice, "")
 		b.wantSignedIn(t, p)
 		if _, err := b.finish(t, p, id, code(), false); !errors.Is(err, identity.ErrIncorrectCode) {

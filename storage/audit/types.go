@@ -129,6 +129,7 @@ var (
 	SignInCodeRefused    = newType("user.sign_in_code_refused")
 	SignInLimited        = newType("network.sign_in_limited")
 	PasskeyRefused       = newType("passkey.refused")
+	TOTPRefused          = newType("totp.refused")
 	IntrospectionFailed  = newType("introspection.failed")
 
 	// Actions of the operator on the log itself.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"gatehouse/cmd/gatehouse/server/servertest"
+	"gatehouse/storage/audit"
 	"gatehouse/storage/storagetest"
 )
 
@@ -59,6 +60,12 @@ func TestPendingSignInReachesNothing(t *testing.T) {
 			!strings.Contains(p.Text(), "took too long") {
 			t.Errorf("a finished sign-in again: %d %s, want 403", p.Status, p.Text())
 		}
+		storagetest.Eventually(t, "both refused sign-ins are in the audit log", func() bool {
+			rows, err := s.Store.Audit.Rows(t.Context(), audit.Filter{Event: audit.UserSignInFailed})
+			return err == nil && 2 == len(slices.DeleteFunc(rows, func(row audit.Row) bool {
+				return !strings.Contains(row.Detail, "the sign-in has expired, was finished, or began in another browser")
+			}))
+		})
 		location, err := url.Parse(b.Decide(consent, "approve").Header.Get("Location"))
 		storagetest.Must(t, err)
 		info := s.Introspect(c, s.Redeem(c, location).OK(t).Text("access_token"))

@@ -11,6 +11,7 @@ import (
 	"gatehouse/cmd/gatehouse/server/servertest"
 	"gatehouse/identity"
 	"gatehouse/storage"
+	"gatehouse/storage/audit"
 	"gatehouse/storage/storagetest"
 )
 
@@ -219,7 +220,14 @@ func TestAccountFormsNeedRecentSignIn(t *testing.T) {
 		f.User("mallory")
 		mallory.Follow(mallory.SignIn(mallory.Open("/login?to=account"), "mallory"))
 		f.want("the link of another user", mallory.Open(change), http.StatusOK, "sign in to it in this browser")
+		f.want("its form", submit(mallory, own, "/verify"), http.StatusForbidden, "open for too long")
+		f.want("the link on another page", b.Open(strings.Replace(change, "/verify", "/reset", 1)), http.StatusBadRequest,
+			"This link no longer works")
 		f.want("the link", submit(b, own, "/verify"), http.StatusOK, "is confirmed")
+		storagetest.Eventually(t, "three refused links are in the audit log", func() bool {
+			rows, err := f.Store.Audit.CountRows(t.Context(), audit.Filter{Event: audit.LinkRefused})
+			return err == nil && rows == 3
+		})
 		f.want("the export", submit(b, b.Open("/account/export"), "/account/export"), http.StatusOK, "new@example.com")
 		deletion := b.Open("/account/delete")
 		f.Clock.Advance(11 * time.Minute)
