@@ -66,7 +66,7 @@ func (s *layoutServer) checkWeight(pages []layoutPage) {
 			if n.Data == "link" {
 				path = attribute(n, "href")
 			}
-			if path == "" || loaded[path] {
+			if loaded[path] || !strings.HasPrefix(path, "/") { // the script of a captcha is on another host
 				continue
 			}
 			loaded[path] = true
