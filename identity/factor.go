@@ -123,7 +123,7 @@ func (u *Users) ConfirmTOTP(
 	return codes, nil
 }
 
-// totpRefused records that an authenticator app was not added, and returns result.
+// totpRefused records that a TOTP authenticator was not added, and returns result.
 func (u *Users) totpRefused(ctx context.Context, user storage.User, reason string, result error) error {
 	e := audit.Event{Type: audit.TOTPRefused, UserID: user.ID, Detail: map[string]any{"reason": reason}}
 	if err := u.store.Audit.RecordFailure(ctx, u.options.Limiter, e); err != nil {

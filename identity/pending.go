@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"gatehouse/oauth/credential"
 	"gatehouse/storage"
 	"gatehouse/storage/audit"
 )
@@ -201,23 +202,25 @@ func (u *Users) rememberedTokens(r *http.Request) []string {
 	if v == "" {
 		return nil
 	}
-	tokens := strings.Split(v, ".")
+	tokens := slices.DeleteFunc(strings.Split(v, "."), func(token string) bool {
+		return !u.tokenFormat().Valid(credential.RememberedBrowser, token)
+	})
 	return tokens[:min(len(tokens), maxSignedIn)]
 }
 
 func (u *Users) isRemembered(r *http.Request, user storage.User) (bool, error) {
 	var hashes [][]byte
 	for _, token := range u.rememberedTokens(r) {
-		hashes = append(hashes, hash(token))
+		hashes = append(hashes, credential.Hash(token))
 	}
 	return u.store.IsRemembered(r.Context(), user, hashes...)
 }
 
 // addRememberedBrowser sets the cookie of a remembered browser.
 func (u *Users) addRememberedBrowser(w http.ResponseWriter, r *http.Request, signedIn *SignedInUser) error {
-	user, token := signedIn.User, randomToken()
+	user, token := signedIn.User, u.tokenFormat().New(credential.RememberedBrowser)
 	err := u.store.CreateRememberedBrowser(r.Context(), storage.RememberedBrowser{
-		TokenHash: hash(token), UserID: user.ID, UserEpoch: user.Epoch, SignInEpoch: user.SignInEpoch,
+		TokenHash: credential.Hash(token), UserID: user.ID, UserEpoch: user.Epoch, SignInEpoch: user.SignInEpoch,
 		SessionID: signedIn.Session.ID, ExpiresAt: u.store.Now().Add(rememberedTTL),
 	})
 	if errors.Is(err, storage.ErrNotFound) { // the session has ended too

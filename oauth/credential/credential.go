@@ -30,6 +30,8 @@ const (
 
 	EmailToken Kind = "et" // in the link of an email to a user
 	Invitation Kind = "iv" // in the link of an invitation
+
+	RememberedBrowser Kind = "rb" // in the cookie of a browser in which the second factor is not required again
 )
 
 const (
