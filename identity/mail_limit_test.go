@@ -258,6 +258,8 @@ func TestFactorsAndPasswordChangesAreReported(t *testing.T) {
 				}
 			}
 		}
+		storagetest.Must(t, f.store.ResetFactors(f.ctx, alice.ID, "no codes from before"))
+		f.mails(storage.MailFactorsChanged)
 		codes := [][]byte{[]byte("a code")}
 		addition := storage.FactorAddition{Codes: codes}
 		secret := storage.TOTPSecret{ID: alice.ID, Secret: []byte("secret")}
