@@ -21,6 +21,22 @@ for (const button of document.querySelectorAll("[data-reveal]")) {
   field.form.addEventListener("submit", () => { field.type = "password"; });
 }
 
+// A tile whose logo cannot be loaded has the first letters of the name, like one without a logo.
+for (const logo of document.querySelectorAll("img[data-monogram]")) {
+  const replace = () => {
+    const tile = document.createElement("span");
+    tile.className = "tile " + logo.dataset.tile;
+    tile.textContent = logo.dataset.monogram;
+    tile.setAttribute("aria-hidden", "true");
+    logo.replaceWith(tile);
+  };
+  if (logo.complete && logo.naturalWidth === 0) {
+    replace();
+  } else {
+    logo.addEventListener("error", replace);
+  }
+}
+
 // Recovery codes are copied and downloaded.
 for (const list of document.querySelectorAll("[data-codes]")) {
   const text = [...list.querySelectorAll("code")].map((code) => code.textContent).join("\n") + "\n";

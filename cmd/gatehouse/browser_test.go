@@ -198,7 +198,9 @@ func testAppFromAccountPage(t *testing.T, b *tab, d *devServer) {
 	b.startSignIn(d)
 	b.signIn(d)
 	b.do("wait for the app", visible("You are signed in"))
+	mustRun(t, d.env, "", "client", "update", "Sample Notes", "--logo-uri", "https://logo.invalid/logo.png")
 	b.do("open the app from the account page", deleteAppCookie(d), chromedp.Navigate(d.issuer+"/account"),
+		chromedp.WaitVisible(chromedp.CSS(`li span.tile`)),
 		followLink("Open"), visible("You are signed in as Demo User"))
 }
 
