@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"gatehouse/identity"
+	"gatehouse/oauth/protocol"
+	"gatehouse/ratelimit"
 	"gatehouse/storage"
 	"gatehouse/storage/reqevent"
 	"gatehouse/web/page"
@@ -138,6 +140,10 @@ func (p *Pages) renderProfile(
 func (p *Pages) UpdateProfile(w http.ResponseWriter, r *http.Request) error {
 	user, form, err := p.readForm(r, "profile", "")
 	if err != nil {
+		return err
+	}
+	decision := p.limiter.Count(r.Context(), ratelimit.Count{Limit: ratelimit.AccountChange, Key: user.User.ID})
+	if err := protocol.LimitError(decision, "Too many changes of your account."); err != nil {
 		return err
 	}
 	var input profileInput

@@ -5,10 +5,12 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"gatehouse/cmd/gatehouse/server/servertest"
 	"gatehouse/identity"
 	"gatehouse/storage"
+	"gatehouse/storage/audit"
 	"gatehouse/storage/storagetest"
 )
 
@@ -83,6 +85,21 @@ func TestSignInAndChoiceSetLanguage(t *testing.T) {
 			b.Submit("/language", form(tag))
 			f.wantLocale("a choice", "alice", tag)
 		}
+		changes := func() int64 {
+			rows, err := f.Store.Audit.CountRows(t.Context(), audit.Filter{Event: audit.UserLanguageSet})
+			storagetest.Must(t, err)
+			return rows
+		}
+		for i := range 40 {
+			b.Submit("/language", form([]string{"de", "en"}[i%2]))
+		}
+		if n := changes(); n > 30 {
+			t.Errorf("%d changes of the language in a moment are in the audit log, want at most 30", n)
+		}
+		if p := b.Submit("/account/profile", b.Open("/account/profile").Fields()); p.Status != http.StatusTooManyRequests {
+			t.Errorf("a change of the profile above the limit: %d, want 429", p.Status)
+		}
+		f.Clock.Advance(time.Hour)
 		french := storage.Profile{Locale: "fr-CA"}
 		_, err := f.Users.Update(t.Context(), alice, identity.Changes{Profile: &french})
 		storagetest.Must(t, err)
