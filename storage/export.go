@@ -36,7 +36,7 @@ var exported = []struct{ table, columns, condition string }{
 		created_at, rotated_at, refresh_expires_at, expires_at, revoked_at, revoke_reason`, "user_id = ?",
 	},
 	{
-		"authorization_requests", `client_id, parameters, hint_subject, session_id, created_at, expires_at, signed_in_at,
+		"authorization_requests", `client_id, parameters, session_id, created_at, expires_at, signed_in_at,
 		approved_at, confirmed_at, decided_at`, "session_id IN (SELECT id FROM browser_sessions WHERE user_id = ?)",
 	},
 	{

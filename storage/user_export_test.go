@@ -26,6 +26,7 @@ var internalColumns = []string{
 	"sealed", "successor_sealed", "credential_id", "public_key", "username_key", "epoch", "sign_in_epoch",
 	"passkey_handle", "personal", "personal_key", "passwords.kind", "deliveries.id", "pending_sign_ins.id",
 	"totp_secrets.id", "authorization_requests.id",
+	"hint_subject", // may be another user of the browser
 }
 
 // membersOf returns the JSON members of a field of identity.Export, with the names of their columns.
