@@ -180,7 +180,7 @@ var serverSettings = []setting{
 			"before that date, `require` from it on.",
 		set: setAdminFactor, get: func(c *Config) string { return c.AdminFactor }},
 	{env: "GATEHOUSE_ADMIN_REQUIRED_ACR", def: "mfa",
-		doc: "What `GATEHOUSE_ADMIN_FACTOR` is about: `mfa` (a second factor or a passkey) or `phr` (a passkey).",
+		doc: "What `GATEHOUSE_ADMIN_FACTOR` requires: `mfa` (a second factor or a passkey) or `phr` (a passkey).",
 		set: enumField(func(c *Config) *string { return &c.AdminRequiredACR }, "mfa", "phr"),
 		get: func(c *Config) string { return c.AdminRequiredACR }},
 	{env: "GATEHOUSE_RATE_LIMITS", def: "default",

@@ -212,8 +212,8 @@ func TestImportedHashesShareTheMemory(t *testing.T) {
 	}
 }
 
-// TestSecretHashesShareTheMemory checks that hashes of client secrets wait for the memory of all hashes, and that few
-// of one client from one network wait, which delay that of another one by one only.
+// TestSecretHashesShareTheMemory checks that hashes of client secrets wait for the memory of all hashes, that at most
+// four per client and network wait, and that they delay another caller by one hash only.
 func TestSecretHashesShareTheMemory(t *testing.T) {
 	t.Parallel()
 	p, _, _ := newUsers(t, storagetest.URL(t, storage.SQLite))

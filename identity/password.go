@@ -35,8 +35,8 @@ var ErrBusy = errors.New("too many passwords wait to be verified")
 
 // hasher computes password hashes with bounded concurrency: a burst of sign-ins waits for slots instead of taking all
 // memory and cores from the token endpoints. A slot has the memory of a hash of Gatehouse; hashes of other systems may
-// need more, and wait for it too. Hashes of client secrets have a slot of their own, so that neither users nor clients
-// keep the others from it, and the same memory.
+// need more, and wait for it too. Hashes of client secrets have a separate slot, so that users and clients do not
+// block each other, and share the memory.
 type hasher struct {
 	slots   *slots
 	secrets *slots              // of clients
@@ -68,9 +68,9 @@ func newHasher(concurrency int, cost PasswordCost) *hasher {
 // maxSecretsWaiting is how many hashes of client secrets wait for one caller of RunSecretHash.
 const maxSecretsWaiting = 4
 
-// RunSecretHash calls fn, which computes the hash of a client's secret, as soon as no other one is computed and that
-// many bytes of the memory for the hashes of passwords and secrets are free. Callers, of which few attempts each may
-// wait, are served in rotation. It returns the error of fn, or ErrBusy.
+// RunSecretHash calls fn, which computes the hash of a client's secret, as soon as no other hash of a secret is being
+// computed and that many bytes of the memory for hashes of passwords and secrets are free. Callers are served in
+// rotation. It returns the error of fn, or ErrBusy when too many attempts of the caller wait.
 func (u *Users) RunSecretHash(ctx context.Context, from string, memory int64, fn func() error) error {
 	return u.hasher.secrets.run(ctx, caller{name: from}, func() (err error) {
 		if busy := u.hasher.withMemory(ctx, memory, func() { err = fn() }); busy != nil {

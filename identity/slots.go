@@ -29,7 +29,7 @@ type slots struct {
 	perCaller int // how many slots a caller has at most; 0: all
 
 	mu        sync.Mutex
-	free      int            // 0 while attempts wait, unless their callers have perCaller
+	free      int            // 0 while attempts wait, unless their callers have all perCaller slots
 	running   map[caller]int // slots by caller, if perCaller is set
 	known     queue
 	others    queue

@@ -30,8 +30,8 @@ const (
 type Kind struct {
 	// Deliver makes one attempt within the time of its context. It returns an Abandoned when no other attempt must follow.
 	Deliver func(ctx context.Context, d storage.Delivery) error
-	// Recipient returns who gets a delivery. The deliveries of one are sent one after another, in the order in which they
-	// were queued; those of "" in any order. Nil: "" for all.
+	// Recipient returns the recipient of a delivery. Deliveries to the same recipient are sent one after another, in the
+	// order in which they were queued; those to "" in any order. Nil: "" for all.
 	Recipient func(d storage.Delivery) string
 
 	FailedMessage string        // of the log, for a failed attempt
@@ -147,7 +147,7 @@ func (s *Sender) Send(ctx context.Context) error {
 	}
 }
 
-// recipient returns who gets a delivery, or "".
+// recipient returns the recipient of a delivery, or "".
 func (s *Sender) recipient(d storage.Delivery) string {
 	if kind := s.Kinds[d.Kind]; kind.Recipient != nil {
 		return kind.Recipient(d)

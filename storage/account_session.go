@@ -47,9 +47,9 @@ func (s *Store) requireActiveSession(ctx context.Context, userID, id string) err
 	return err
 }
 
-// EndAccountSession does the same as EndSession for another session that the user ends on the page of sessions, or the
-// current one. Because the other one may be an attacker's, the remembered browsers and a link to change the address
-// that waits for its use end, too: its browser would otherwise need no second factor at the next sign-in.
+// EndAccountSession ends a session that the user chose on the page of sessions, as EndSession does. Unless it is the
+// current one, it may be an attacker's: the remembered browsers, one of which would need no second factor at the next
+// sign-in, and an unused link to change the address end, too.
 func (s *Store) EndAccountSession(ctx context.Context, userID, id, current string) error {
 	return s.Tx(ctx, func(tx *Store) error {
 		err := tx.EndSession(ctx, userID, id)

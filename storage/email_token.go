@@ -64,7 +64,7 @@ func UnsentMail(purpose, reason string) audit.Event {
 
 // CreateEmailToken stores a token for a user and queues the email with it, in one transaction. When the user has valid
 // sign-in codes in too many other browsers, it records only that, with as many statements. It returns
-// ErrSessionEnded for a change of the address.
+// ErrSessionEnded for a change of the address whose session has ended.
 func (s *Store) CreateEmailToken(ctx context.Context, u User, t EmailToken, m Mail) error {
 	t.UserID, t.UserEpoch, t.CreatedAt = u.ID, u.Epoch, s.Now()
 	m.Token = t.Hash

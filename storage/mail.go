@@ -56,15 +56,15 @@ const (
 	MailValueClient  = "client"  // the name of a client
 )
 
-// What the audit event of a change is followed by in its notice, if recovery codes were created.
+// The suffixes of an audit event in MailValueChange, if the change created recovery codes.
 const (
 	withCodes    = ".with_codes"     // with the factor
 	withNewCodes = ".with_new_codes" // with the factor, in place of other codes
 	inPlace      = ".in_place"       // only codes, in place of others
 )
 
-// FactorChanges are the changes of factors, each of which has a notice: audit events, and those with what was created
-// in the same change.
+// FactorChanges are the values of MailValueChange, each of which has a notice: audit events, with a suffix if the
+// change created recovery codes.
 var FactorChanges = []string{
 	audit.UserTOTPSet, audit.UserTOTPRemoved, audit.UserFactorsReset, audit.RecoveryCodesCreated, audit.RecoveryCodeUsed,
 	audit.PasskeyCreated, audit.PasskeyRenamed, audit.PasskeyDeleted, audit.UserFactorsUndone,
@@ -95,7 +95,7 @@ func IsMailKind(kind string) bool {
 	return ok
 }
 
-// IsNotice reports whether a kind of Mail is a security notice, about a change that another may have caused.
+// IsNotice reports whether a kind of Mail is a security notice, about a change that an attacker may have caused.
 func IsNotice(kind string) bool { return mailKinds[kind] }
 
 // EnableMail makes QueueMail queue emails, because this installation can send them.

@@ -205,7 +205,7 @@ func (s *Store) EndSession(ctx context.Context, userID, id string) error {
 // It returns the number of sessions, and ErrSessionEnded when the one that stays has ended.
 func (s *Store) EndOtherSessions(ctx context.Context, userID, except, report string) (n int64, err error) {
 	return n, db.Wrap("end other sessions", s.Tx(ctx, func(tx *Store) error {
-		// First, the user is locked: of two sessions that end each other, one does.
+		// Lock the user first: of two sessions that end each other concurrently, only one succeeds.
 		if err := db.Lock(ctx, tx.Write, "users", userID); err != nil {
 			return err
 		}

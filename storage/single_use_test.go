@@ -10,8 +10,8 @@ import (
 	"gatehouse/storage/storagetest"
 )
 
-// TestOnlyOneConcurrentUseSucceeds uses something single use concurrently, and then the same id of another kind and
-// scope (seams.md 2).
+// TestOnlyOneConcurrentUseSucceeds uses an id concurrently, of which one use succeeds, and then the same id of other
+// kinds and scopes.
 func TestOnlyOneConcurrentUseSucceeds(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {

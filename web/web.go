@@ -123,7 +123,8 @@ func New(o Options) (*Server, error) {
 	return s, nil
 }
 
-// CheckPages returns an error that names the file and line of every invalid template. One in the layout hides others.
+// CheckPages returns an error that names the file and line of every invalid template. An error in the
+// layout hides errors in other templates.
 func CheckPages(o page.Options) error {
 	pages, err := page.New(o)
 	if err != nil {

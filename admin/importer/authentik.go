@@ -82,7 +82,7 @@ func decodeFields[T any](fields json.RawMessage) (v T, invalid error) {
 	return v, typeError(json.Unmarshal(fields, &v)) // the file has been parsed, so the syntax is valid
 }
 
-// addAuthentik adds a user, of which u has where it is and why it cannot be imported.
+// addAuthentik adds a user. u has the location of the record, and the reason if it cannot be imported.
 func (im *Importer) addAuthentik(ctx context.Context, a authentikUser, names map[string]string, u user) error {
 	if a.Type == "service_account" || a.Type == "internal_service_account" {
 		im.report.Users.Read++

@@ -103,7 +103,7 @@ func readHeader(r *csv.Reader) ([]string, error) {
 	return header, nil
 }
 
-// checkColumn returns an error for a column of so many that is not supported.
+// checkColumn returns an error unless a column is supported. n is the number of columns.
 func checkColumn(name string, n int) error {
 	if name == "password" {
 		return errClearPassword

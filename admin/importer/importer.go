@@ -180,7 +180,7 @@ func (im *Importer) flush(ctx context.Context) error {
 }
 
 // storeBatch stores users with their groups and roles, and returns the results. New groups and roles are created only
-// if a user who has them is: before that, a dry run finds those who are not.
+// if a user who has them is created: a dry run first finds the users who are not.
 func (im *Importer) storeBatch(
 	ctx context.Context, batch []storage.ImportedUser, queue []queued,
 ) (results []storage.ImportResult, err error) {

@@ -210,7 +210,7 @@ var keycloakClaims = map[string]string{
 	"country": "country",
 }
 
-// addKeycloak adds a user, of which u has where it is and why it cannot be imported.
+// addKeycloak adds a user. u has the location of the record, and the reason if it cannot be imported.
 func (im *Importer) addKeycloak(ctx context.Context, realm *keycloakRealm, k keycloakUser, u user) error {
 	if k.ServiceAccount != "" {
 		im.report.Users.Read++

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -198,7 +199,9 @@ func testAppFromAccountPage(t *testing.T, b *tab, d *devServer) {
 	b.startSignIn(d)
 	b.signIn(d)
 	b.do("wait for the app", visible("You are signed in"))
-	mustRun(t, d.env, "", "client", "update", "Sample Notes", "--logo-uri", "https://logo.invalid/logo.png")
+	env := maps.Clone(d.env)
+	env["GATEHOUSE_FETCH_ALLOW_HOSTS"] = "127.0.0.1" // the address of the sample app is in its metadata
+	mustRun(t, env, "", "client", "update", "Sample Notes", "--logo-uri", "https://logo.invalid/logo.png")
 	b.do("open the app from the account page", deleteAppCookie(d), chromedp.Navigate(d.issuer+"/account"),
 		chromedp.WaitVisible(chromedp.CSS(`li span.tile`)),
 		followLink("Open"), visible("You are signed in as Demo User"))

@@ -52,7 +52,7 @@ func addGroupFlags(cmd *cobra.Command, descriptionUsage string) func() (admin.Gr
 	}
 }
 
-// noChangesError is the error of an update without any property.
+// noChangesError returns the error of an update to which no flag was passed.
 func noChangesError(cmd *cobra.Command) error {
 	return usageError{fmt.Errorf("no changes given; pass a flag; see `%s --help`", cmd.CommandPath())}
 }

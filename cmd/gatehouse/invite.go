@@ -28,7 +28,8 @@ func (p *program) inviteCreate() *cobra.Command {
 		Long: "Create an invitation. With --email and a mail server, the link is sent to that address and not printed, so\n" +
 			"that using it proves the address; --print-link prints it instead, and the user proves the address by a second\n" +
 			"email. Without --email the link is printed, and the user enters an address and proves it in the same way. The\n" +
-			"pages of the invitation are in --language unless the user chooses another, which is then that of the account.",
+			"pages of the invitation are in --language unless the user chooses another language; the account gets that of\n" +
+			"the page.",
 		Example: "  gatehouse invite create --email bob@example.com --group staff\n" +
 			"  gatehouse invite create --email bob@example.com --print-link --expires 24h",
 		Args: exactArgs(),
@@ -82,7 +83,7 @@ func (p *program) inviteCreate() *cobra.Command {
 	return cmd
 }
 
-// noticeOpenInvitations prints how many other invitations of the address of one can be used.
+// noticeOpenInvitations prints how many other invitations for the same address can still be used.
 func (p *program) noticeOpenInvitations(ctx context.Context, a *admin.Admin, i storage.Invitation) error {
 	if i.Email == "" {
 		return nil

@@ -30,12 +30,12 @@ type journey struct {
 	name  string
 	// looked has the texts of the pages that a journey has checked.
 	looked map[string]bool
-	// onPhone: the user acts on a phone in the dark, otherwise on a desktop in the light.
+	// onPhone: the user acts on a phone with the dark color scheme, otherwise on a desktop with the light one.
 	onPhone bool
 }
 
 // TestJourneysByKeyboardInBrowser runs the journeys of users on one server. Every page of a journey is checked light
-// and dark, on a desktop and on a phone; one journey is on a phone in the dark.
+// and dark, on a desktop and on a phone; one journey is on a phone with the dark scheme.
 func TestJourneysByKeyboardInBrowser(t *testing.T) {
 	requireEnv(t, "CHROME")
 	mails := mailtest.Start(t)

@@ -74,7 +74,8 @@ func operatorError(err error, record string) error {
 	return err
 }
 
-// listHint returns how to list the records of the kind of a record, for an error about one that does not exist.
+// listHint returns a hint that names the command that lists records of the same kind, for an error about a record that
+// does not exist.
 func listHint(record string) string {
 	for kind, command := range map[string]string{
 		"attribute": "attribute", "client": "client", "group": "group", "initial access token": "registration-token",
@@ -87,7 +88,7 @@ func listHint(record string) string {
 	return ""
 }
 
-// counted returns one for the number 1, and otherwise several, which has the number.
+// counted returns one if n is 1, and otherwise the format several with n.
 func counted(n int64, one, several string) string {
 	if n == 1 {
 		return one

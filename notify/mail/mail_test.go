@@ -291,7 +291,7 @@ func TestNoticesHelpUsersWhoCannotSignIn(t *testing.T) {
 	}
 	m := opened(storage.MailDeletionScheduled, "de", map[string]string{storage.MailValueDate: "2026-12-07T11:30:00Z"})
 	got, err := renderer(t).Render(m, "id")
-	want := "werden gelöscht, und zwar am 7. Dezember 2026, 11:30 UTC."
+	want := "werden am 7. Dezember 2026, 11:30 UTC gelöscht."
 	if err != nil || !strings.Contains(got.Text, want) {
 		t.Errorf("the email about the deletion has not %q, %v:\n%s", want, err, got.Text)
 	}

@@ -181,7 +181,8 @@ func (r *Renderer) checkKind(name string, l *message.Language, change string) er
 }
 
 // Render renders an email in its language, which is that of the page on which it was requested, or that of the user.
-// For a notice, that of the user is first, because another may have caused it. id is the left part of its Message-ID.
+// A notice is in that of the user first, because an attacker may have caused it on a page in another language. id is
+// the left part of the Message-ID.
 func (r *Renderer) Render(m storage.OpenedMail, id string) (Message, error) {
 	k, ok := kinds[m.Kind]
 	if !ok {

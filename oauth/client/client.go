@@ -27,8 +27,8 @@ type Options struct {
 	Documents       *fetch.Client      // fetches sector documents and logos
 	Limiter         *ratelimit.Limiter // nil: nothing is limited
 	Log             *slog.Logger
-	// RunHash calls fn, which computes the slow hash of a secret with that much memory, when it may; from is the client
-	// and the network that wait for it. Nil: immediately.
+	// RunHash calls fn, which computes the slow hash of a secret, when the memory in bytes is available. Few calls with
+	// the same from, a client and a network, may wait. Nil: fn is called immediately.
 	RunHash func(ctx context.Context, from string, memory int64, fn func() error) error
 	// RecordFailure records a failed authentication in the audit log.
 	RecordFailure func(ctx context.Context, e audit.Event)

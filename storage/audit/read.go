@@ -121,7 +121,8 @@ func (l *Log) AccountRow(ctx context.Context, userID, id string) (Row, error) {
 	return row, db.Wrap("read an event of an account", err)
 }
 
-// Cursor is the place of an event in the order of time. Events of the same millisecond are in the order of their ids.
+// Cursor is the position of an event in chronological order. Events of the same millisecond are in the order of their
+// ids.
 type Cursor struct {
 	At time.Time
 	ID string

@@ -69,7 +69,7 @@ func cursorText(c audit.Cursor) string {
 	return strconv.FormatInt(c.At.UnixMilli(), 10) + "-" + c.ID
 }
 
-// readCursor returns the cursor of a parameter. That of the newest event is read for anything else.
+// readCursor returns the cursor of a parameter, or for anything else the zero cursor, which is that of the first page.
 func readCursor(s string) audit.Cursor {
 	at, id, _ := strings.Cut(s, "-")
 	ms, err := strconv.ParseInt(at, 10, 64)
@@ -88,8 +88,8 @@ var questionable = map[string]bool{
 	audit.UserExported: true, audit.UserDeletionScheduled: true,
 }
 
-// activity returns the events of the account before a cursor, newest first, and the cursor before which there are more,
-// if there are.
+// activity returns the events of the account before a cursor, newest first, and the cursor of the next page, or the
+// zero cursor.
 func (p *Pages) activity(
 	r *http.Request, user *identity.SignedInUser, before audit.Cursor, limit int,
 ) (views []activityView, next audit.Cursor, err error) {

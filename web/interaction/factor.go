@@ -25,7 +25,7 @@ func (p *Pages) completeLogin(
 	a *oauth.AuthorizationRequest, to string,
 ) error {
 	request, err := identity.SignInRequest{}, error(nil)
-	// No second factor follows a passkey, so that what the groups of the user require need not be read.
+	// No second factor follows a passkey, so that the requirements of the user need not be read.
 	if !identity.ACRSatisfies(first.ACR, identity.ACRSecondFactor) {
 		request, err = p.signInRequest(r, user, a)
 	}

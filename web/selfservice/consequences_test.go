@@ -101,7 +101,7 @@ func TestPasswordPagesStateWhatEnds(t *testing.T) {
 			t.Errorf("after a change: %s with %v, want the account", p.Text(), p.Links())
 		}
 		p = change("ten-tiny-otters", "ten-more-otters", "end_everything", "1")
-		f.want("a change that ends everything", p, http.StatusOK, "also here, and all apps lost their access")
+		f.want("a change that ends everything", p, http.StatusOK, "including here, and all apps lost their access")
 		if linksTo(p, "/account") || !linksTo(p, "/login?to=account") {
 			t.Errorf("after a change that ends everything: %v, want the sign-in page", p.Links())
 		}

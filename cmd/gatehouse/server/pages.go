@@ -49,8 +49,9 @@ func (s *Server) eachIncomplete(fn func(tag string, missing []string)) {
 }
 
 // CheckPages returns an error that names the setting, and the file and line, for all templates, messages and images of
-// the settings that are invalid. Templates are checked when the messages are valid; one that all pages or all emails
-// have, such as layout.html, hides others. warn gets what is incomplete.
+// the settings that are invalid. Templates are checked only if the messages are valid. An error in a template that all
+// pages or all emails share, such as layout.html, hides errors in others. warn is called for languages that lack
+// messages.
 func CheckPages(cfg config.Config, warn func(string)) error {
 	s := &Server{Config: cfg}
 	err := s.loadPages()
