@@ -24,8 +24,9 @@ func (u *Users) RequestVerification(ctx context.Context, user storage.User, from
 }
 
 // RequestEmailChange sends a link to a new address of a user, who has it once the link was used. If the address has an
-// account, nothing is sent, and the result is the same. It returns an *InputError for an invalid
-// address, ErrNoMail when no email can be sent, and ErrSessionEnded.
+// account, nothing is sent, and the result, the work and what is stored about the user are the same: an earlier link is
+// replaced, here by one that nobody gets. It returns an *InputError for an invalid address, ErrNoMail when no email can
+// be sent, and ErrSessionEnded.
 func (u *Users) RequestEmailChange(ctx context.Context, signedIn *SignedInUser, email string, from Origin) error {
 	user := signedIn.User
 	emailKey, err := checkEmail(email)
@@ -42,19 +43,17 @@ func (u *Users) RequestEmailChange(ctx context.Context, signedIn *SignedInUser, 
 	if err != nil {
 		return err
 	}
-	if other.ID != "" {
-		// Counted all the same: otherwise what the limit still allows would show that the address has an account.
-		u.countRequestedMail(ctx, mailCounts(storage.ChangeEmail, user, email, u.mailBudget(user, email, from)))
-		return u.sendNone(ctx, storage.ChangeEmail, "another account has the address", signedIn.account())
-	}
 	token, link := u.newLink(credential.EmailToken, "/verify")
+	m := storage.Mail{Kind: storage.MailVerifyEmail, To: email, Language: from.Language}
+	if other.ID != "" {
+		m.Unsent = "another account has the address"
+	} else {
+		m.Values = map[string]string{storage.MailLink: link}
+	}
 	return u.sendLink(ctx, user, storage.EmailToken{
 		Purpose: storage.ChangeEmail, Hash: credential.Hash(token), Email: email, EmailKey: emailKey,
 		By: signedIn.account(), ExpiresAt: u.store.Now().Add(changeTTL),
-	}, storage.Mail{
-		Kind: storage.MailVerifyEmail, To: email, Language: from.Language,
-		Values: map[string]string{storage.MailLink: link},
-	}, from)
+	}, m, from)
 }
 
 // ErrEmailTaken is the InputError about an address that another user got while its link was waiting.

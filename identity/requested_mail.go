@@ -37,6 +37,9 @@ func (u *Users) sendLink(
 	}
 	u.store.Audit.CheckFailure(ctx, u.options.Limiter, storage.UnsentMail(t.Purpose, reason)) // as sendNone counts
 	m.UserID, m.ExpiresAt = user.ID, t.ExpiresAt
+	if t.Purpose == storage.ChangeEmail { // whether the email is sent must not depend, for the user, on the new address
+		m.UserID, m.Requester = "", user.ID
+	}
 	return u.store.CreateEmailToken(ctx, user, t, m)
 }
 

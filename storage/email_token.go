@@ -68,6 +68,9 @@ func UnsentMail(purpose, reason string) audit.Event {
 func (s *Store) CreateEmailToken(ctx context.Context, u User, t EmailToken, m Mail) error {
 	t.UserID, t.UserEpoch, t.CreatedAt = u.ID, u.Epoch, s.Now()
 	m.Token = t.Hash
+	if m.Unsent != "" {
+		m.ExpiresAt = t.CreatedAt // an older process, which does not read the reason, must not send it either
+	}
 	return db.Wrap("create email token", s.Tx(ctx, func(tx *Store) error {
 		if t.By.ID != "" {
 			if err := tx.requireSession(ctx, u.ID, t.By); err != nil {

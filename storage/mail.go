@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -75,7 +76,7 @@ var FactorChanges = []string{
 // Mail is a message to a user by email.
 type Mail struct {
 	Kind     string            `json:"-"`
-	UserID   string            `json:"-"` // empty: the recipient is no user, as of an invitation
+	UserID   string            `json:"-"` // empty: the recipient is no user, as of an invitation, or Requester
 	To       string            `json:"to"`
 	Language string            `json:"language,omitempty"` // BCP 47; empty: the default
 	Values   map[string]string `json:"values,omitempty"`   // of its template; they may be secrets
@@ -84,6 +85,11 @@ type Mail struct {
 	// Token is the hash of the token or code in the email, which is not sent when that can no longer be used. Empty: it is
 	// sent in any case, as a notice with a link that undoes a change.
 	Token []byte `json:"token,omitempty"`
+	// Requester is the user for whom it is sent to an address that may be another's, in place of UserID: its row and its
+	// audit events are not the user's, to whom an export would otherwise show what became of it.
+	Requester string `json:"requester,omitempty"`
+	// Unsent is the reason why it is never sent, which the audit log has. It is queued so that the work is the same.
+	Unsent string `json:"unsent,omitempty"`
 }
 
 // MailKinds returns all kinds of Mail in alphabetical order.
@@ -172,8 +178,8 @@ type OpenedMail struct {
 	// PausedUntil is when the pause of the address of a security notice ends, which is not sent before. Zero: there is
 	// none, or the link in the notice would expire before.
 	PausedUntil time.Time
-	// Refusal is the reason why the email must not be sent any more, empty when it may be sent: it has expired, its link
-	// or code can no longer be used, its address is paused, or the user is disabled and it is no security notice.
+	// Refusal is the reason why the email must not be sent, empty when it may be sent: it is Unsent, it has expired, its
+	// link or code can no longer be used, its address is paused, or the user is disabled and it is no security notice.
 	Refusal string
 }
 
@@ -183,8 +189,9 @@ func (s *Store) OpenMail(ctx context.Context, d Delivery) (m OpenedMail, err err
 		return m, err
 	}
 	m.QueuedAt, m.Merged = d.CreatedAt, d.Merged
-	if m.UserID != "" {
-		m.User, err = s.User(ctx, m.UserID)
+	userID := cmp.Or(m.UserID, m.Requester)
+	if userID != "" {
+		m.User, err = s.User(ctx, userID)
 		if err != nil && !errors.Is(err, ErrNotFound) {
 			return m, err
 		}
@@ -194,9 +201,11 @@ func (s *Store) OpenMail(ctx context.Context, d Delivery) (m OpenedMail, err err
 		return m, err
 	}
 	until, err := s.mailPausedUntil(ctx, m.To)
-	switch inactive := m.UserID != "" && (m.User.ID == "" || m.User.DisabledAt != nil); {
+	switch inactive := userID != "" && (m.User.ID == "" || m.User.DisabledAt != nil); {
 	case err != nil:
 		return m, err
+	case m.Unsent != "":
+		m.Refusal = m.Unsent
 	case !m.ExpiresAt.IsZero() && !s.Now().Before(m.ExpiresAt):
 		m.Refusal = "it has expired"
 	case inactive && !mailKinds[m.Kind]:
