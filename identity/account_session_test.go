@@ -52,6 +52,7 @@ func TestEndedSessionChangesNothing(t *testing.T) {
 			"a new password":    f.ChangePassword(f.ctx, late, in, identity.Device{}),
 			"a deletion":        deletion,
 			"a sign-out":        f.Users.EndOtherSessions(f.ctx, late, ""),
+			"another session":   f.Users.EndSession(f.ctx, late, f.session(alice).Session.ID),
 			"removal of an app": f.RemoveTOTP(f.ctx, late),
 		} {
 			f.refused(what+" after the session ended", err, identity.ErrSessionEnded)

@@ -320,9 +320,9 @@ func (u *Users) Sessions(r *http.Request, user storage.User) ([]storage.BrowserS
 	return u.store.Sessions(r.Context(), user, u.options.SessionIdleTTL)
 }
 
-// EndSession ends a session of a signed-in user, in this or another browser. With one in another browser, it ends every
-// remembered browser, and a link to change the address. It returns storage.ErrNotFound when the user has no such
-// session.
+// EndSession ends a session of a signed-in user, in this or another browser. With one in another browser, even if that
+// has ended already, it ends every remembered browser, and a link to change the address. It returns storage.ErrNotFound
+// when the user has no such session, and ErrSessionEnded when this session has ended.
 func (u *Users) EndSession(ctx context.Context, user *SignedInUser, sessionID string) error {
 	return u.store.EndAccountSession(ctx, user.User.ID, sessionID, user.Session.ID)
 }

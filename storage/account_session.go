@@ -49,18 +49,33 @@ func (s *Store) requireActiveSession(ctx context.Context, userID, id string) err
 
 // EndAccountSession ends a session that the user chose on the page of sessions, as EndSession does. Unless it is the
 // current one, it may be an attacker's: the remembered browsers, one of which would need no second factor at the next
-// sign-in, and an unused link to change the address end, too.
+// sign-in, and an unused link to change the address end, too, even when the session has ended already, such as by the
+// attacker's sign-out. It returns ErrSessionEnded when the current session has ended, and ErrNotFound when the user has
+// no such session.
 func (s *Store) EndAccountSession(ctx context.Context, userID, id, current string) error {
-	return s.Tx(ctx, func(tx *Store) error {
+	if id == current {
+		return s.EndSession(ctx, userID, id)
+	}
+	return db.Wrap("end session", s.Tx(ctx, func(tx *Store) error {
+		// First, the user is locked: of two sessions that end each other, one does.
+		if err := db.Lock(ctx, tx.Write, "users", userID); err != nil {
+			return err
+		}
+		if err := tx.requireActiveSession(ctx, userID, current); err != nil {
+			return err
+		}
 		err := tx.EndSession(ctx, userID, id)
-		if err != nil || id == current {
+		if errors.Is(err, ErrNotFound) {
+			_, err = db.Take[BrowserSession](ctx, tx.Write, "id = ? AND user_id = ?", id, userID)
+		}
+		if err != nil {
 			return err
 		}
 		if _, err := tx.DeleteRememberedBrowsers(ctx, userID); err != nil {
 			return err
 		}
-		return db.Wrap("end session", tx.deleteEmailChanges(ctx, userID))
-	})
+		return tx.deleteEmailChanges(ctx, userID)
+	}))
 }
 
 // deleteEmailChanges ends the link to change the address of a user, in the current transaction.

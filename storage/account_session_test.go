@@ -80,6 +80,10 @@ func (f *fixture) accountChanges(t *testing.T) []accountChange {
 			return endedInsteadOf(storage.ErrConsentWithdrawn, err)
 		})
 	}
+	other := f.session(t)
+	add("an ended session", func(by storage.AccountSession) error {
+		return f.EndAccountSession(ctx, id, other.ID, by.ID)
+	})
 	add("a requested address", func(by storage.AccountSession) error {
 		return f.CreateEmailToken(ctx, by.User, storage.EmailToken{
 			Purpose: storage.ChangeEmail, Hash: []byte("requested"), Email: "x@example.com", EmailKey: "x@example.com",
@@ -136,7 +140,9 @@ func TestEndedSessionChangesNothing(t *testing.T) {
 			ID: "request", ClientID: f.client.ID, CreatedAt: f.Now(), ExpiresAt: f.Now().Add(time.Hour),
 		}))
 		for how, end := range map[string]func(id string) error{
-			"the user ended it": func(id string) error { return f.EndAccountSession(t.Context(), f.user.ID, id, "") },
+			"the user ended it": func(id string) error {
+				return f.EndAccountSession(t.Context(), f.user.ID, id, f.session(t).ID)
+			},
 			"the user signed out everywhere else": func(string) error {
 				_, err := f.EndOtherSessions(t.Context(), f.user.ID, f.session(t).ID, "")
 				return err
@@ -159,8 +165,9 @@ func TestEndedSessionChangesNothing(t *testing.T) {
 				by.ID = "another"
 			}
 			f.token(t, storage.ChangeEmail, "confirmed", "new@example.com", nil)
+			changes := f.accountChanges(t)
 			before := storagetest.Dump(t, f.Store, url)
-			for _, change := range f.accountChanges(t) {
+			for _, change := range changes {
 				if err := change.make(by); !errors.Is(err, storage.ErrSessionEnded) {
 					t.Errorf("%s, after %s: %v, want ErrSessionEnded", change.name, how, err)
 				}
@@ -209,20 +216,38 @@ func TestChangeWaitsForConcurrentSignOut(t *testing.T) {
 }
 
 // TestEndedSessionEndsRememberedBrowsers tests PE15: the browser of another session that the user ends needs the second
-// factor again; to end the current one is an ordinary sign-out.
+// factor again and a link to change the address ends, also when its sign-out was first; to end the current session is
+// an ordinary sign-out.
 func TestEndedSessionEndsRememberedBrowsers(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
 		f := newFixture(t, url)
-		f.addFactors(t)
-		here, there := f.session(t), f.session(t)
+		f.ctx = t.Context()
+		here, there, left := f.session(t), f.session(t), f.session(t)
+		storagetest.Must(t, f.EndSession(t.Context(), f.user.ID, left.ID))
 		for _, c := range []struct {
-			ended, current string
-			want           bool
-		}{{here.ID, here.ID, true}, {there.ID, "another", false}} {
-			storagetest.Must(t, f.EndAccountSession(t.Context(), f.user.ID, c.ended, c.current))
-			if got, err := f.IsRemembered(t.Context(), here.User, []byte("token")); err != nil || got != c.want {
-				t.Errorf("IsRemembered after session %s ended = %t, %v, want %t", c.ended, got, err, c.want)
+			what, ended string
+			err         error
+			want        bool
+		}{
+			{"a session that the user does not have", "unknown", storage.ErrNotFound, true},
+			{"another session", there.ID, nil, false},
+			{"another session that has ended", left.ID, nil, false},
+			{"the current session", here.ID, nil, true},
+		} {
+			f.token(t, storage.ChangeEmail, c.what, "new@example.com", nil)
+			storagetest.Must(t, f.CreateRememberedBrowser(t.Context(), storage.RememberedBrowser{
+				TokenHash: []byte(c.what), UserID: f.user.ID, UserEpoch: here.User.Epoch, SignInEpoch: here.User.SignInEpoch,
+				SessionID: here.ID, ExpiresAt: f.Now().Add(time.Hour),
+			}))
+			if err := f.EndAccountSession(t.Context(), f.user.ID, c.ended, here.ID); !errors.Is(err, c.err) {
+				t.Errorf("the end of %s = %v, want %v", c.what, err, c.err)
+			}
+			if got, err := f.IsRemembered(t.Context(), here.User, []byte(c.what)); err != nil || got != c.want {
+				t.Errorf("IsRemembered after the end of %s = %t, %v, want %t", c.what, got, err, c.want)
+			}
+			if _, err := f.EmailToken(t.Context(), []byte(c.what)); (err == nil) != c.want {
+				t.Errorf("the link to change the address after the end of %s: %v, want it valid: %t", c.what, err, c.want)
 			}
 		}
 	})

@@ -69,8 +69,8 @@ func (p *Pages) EndSession(_ http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	err = p.users.EndSession(r.Context(), user, id)
-	if err != nil && !errors.Is(err, storage.ErrNotFound) { // it has ended already
-		return err
+	if err != nil && !errors.Is(err, storage.ErrNotFound) { // it ended long ago
+		return sessionEnded(err, sessionsPath)
 	}
 	return page.RedirectTo(sessionsPath + "?ended")
 }
