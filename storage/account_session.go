@@ -32,12 +32,15 @@ func (s *Store) requireSession(ctx context.Context, userID string, by AccountSes
 	return s.requireActiveSession(ctx, userID, by.ID)
 }
 
-// requireActiveSession locks the row of an active session in the current transaction, or returns ErrSessionEnded.
-// Callers that also lock the user do so before.
+// requireActiveSession locks a user, and then the row of an active session of theirs, in the current transaction, or
+// returns ErrSessionEnded. Every transaction locks the user before the sessions, and both before the links in emails:
+// on PostgreSQL two of them could otherwise wait for each other. A caller that changes the user has locked the user
+// before, because the lock here is only that of a foreign key.
 func (s *Store) requireActiveSession(ctx context.Context, userID, id string) error {
 	query := "SELECT 1 FROM browser_sessions WHERE id = ? AND user_id = ? AND ended_at IS NULL"
 	if s.Engine() == Postgres { // SQLite has one writer
-		query += " FOR SHARE"
+		query = `SELECT 1 FROM browser_sessions WHERE id = ? AND ended_at IS NULL
+			AND user_id = (SELECT id FROM users WHERE id = ? FOR KEY SHARE) FOR SHARE`
 	}
 	var one int
 	err := db.QueryRow(ctx, s.Write, []any{&one}, query, id, userID)

@@ -3,6 +3,7 @@ package storage_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -181,11 +182,67 @@ func TestEndedSessionChangesNothing(t *testing.T) {
 			if change.name == "a confirmed address" {
 				f.token(t, storage.ChangeEmail, "confirmed", "new@example.com", nil)
 			}
-			if err := change.make(by); err != nil {
+			err := f.whileUserIsLocked(t, change.name, func() error { return change.make(by) })
+			if err != nil {
 				t.Errorf("%s in an active session: %v, want no error", change.name, err)
 			}
 		}
 	})
+}
+
+// whileUserIsLocked makes a change, which on PostgreSQL must wait for another transaction that has locked the user. It
+// fails the test when the change has locked a session or a link before: the other transaction, such as the end of all
+// other sessions, could be about to lock that, and each would wait for the other.
+func (f *fixture) whileUserIsLocked(t *testing.T, name string, change func() error) error {
+	t.Helper()
+	if f.Engine() != storage.Postgres { // SQLite has one writer
+		return change()
+	}
+	locked, changed, other := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	go func() {
+		other <- f.Tx(t.Context(), func(tx *storage.Store) error {
+			err := db.Lock(t.Context(), tx.Write, "users", f.user.ID)
+			close(locked)
+			if err != nil {
+				return err
+			}
+			if err := waitUntilBlocking(t.Context(), tx, changed); err != nil {
+				return fmt.Errorf("%s: %w", name, err)
+			}
+			var sessions, links int64
+			err = db.QueryRow(t.Context(), tx.Write, []any{&sessions, &links}, `SELECT
+				(SELECT count(*) FROM browser_sessions WHERE user_id = ?) -
+					(SELECT count(*) FROM (SELECT 1 FROM browser_sessions WHERE user_id = ? FOR UPDATE SKIP LOCKED) AS unlocked),
+				(SELECT count(*) FROM email_tokens WHERE user_id = ?) -
+					(SELECT count(*) FROM (SELECT 1 FROM email_tokens WHERE user_id = ? FOR UPDATE SKIP LOCKED) AS unlocked)`,
+				f.user.ID, f.user.ID, f.user.ID, f.user.ID)
+			if sessions+links > 0 {
+				t.Errorf("%s locked %d sessions and %d links before the user", name, sessions, links)
+			}
+			return err
+		})
+	}()
+	<-locked
+	err := change()
+	close(changed)
+	storagetest.Must(t, <-other)
+	return err
+}
+
+// waitUntilBlocking waits until another transaction waits for tx, on PostgreSQL. It fails when over is closed before.
+func waitUntilBlocking(ctx context.Context, tx *storage.Store, over <-chan struct{}) error {
+	for waits := int64(0); waits == 0; {
+		select {
+		case <-over:
+			return errors.New("the change did not wait for the other transaction")
+		default:
+		}
+		if err := db.QueryRow(ctx, tx.Write, []any{&waits}, `SELECT count(*) FROM pg_stat_activity
+			WHERE pg_backend_pid() = ANY (pg_blocking_pids(pid)) AND ? = 1`, 1); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // TestChangeWaitsForConcurrentSignOut adds a passkey while the transaction that ends the session is not committed.
@@ -193,21 +250,19 @@ func TestChangeWaitsForConcurrentSignOut(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
 		f := newFixture(t, url)
-		by, added := f.session(t), make(chan error, 1)
+		by, added, over := f.session(t), make(chan error, 1), make(chan struct{})
 		storagetest.Must(t, f.Tx(t.Context(), func(tx *storage.Store) error {
 			if err := tx.EndSession(t.Context(), f.user.ID, by.ID); err != nil {
 				return err
 			}
 			go func() {
+				defer close(over)
 				added <- f.CreatePasskey(t.Context(), f.passkey("late"), storage.FactorAddition{AccountSession: by})
 			}()
-			for waits := int64(0); waits == 0 && f.Engine() == storage.Postgres && len(added) == 0; {
-				if err := db.QueryRow(t.Context(), tx.Write, []any{&waits}, `SELECT count(*) FROM pg_stat_activity
-					WHERE pg_backend_pid() = ANY (pg_blocking_pids(pid)) AND ? = 1`, 1); err != nil {
-					return err
-				}
+			if f.Engine() != storage.Postgres {
+				return nil
 			}
-			return nil
+			return waitUntilBlocking(t.Context(), tx, over)
 		}))
 		if err := <-added; !errors.Is(err, storage.ErrSessionEnded) {
 			t.Errorf("CreatePasskey of a session that ends concurrently = %v, want ErrSessionEnded", err)

@@ -177,8 +177,15 @@ func (s *Store) EmailToken(ctx context.Context, hash []byte) (EmailToken, error)
 	return t, db.Wrap("read email token", err)
 }
 
-// useEmailToken consumes a token in the current transaction. It returns a *RefusalError when it cannot be used.
+// useEmailToken consumes a token in the current transaction, in which its user is locked. It returns a *RefusalError
+// when it cannot be used.
 func (s *Store) useEmailToken(ctx context.Context, purpose string, hash []byte) (EmailToken, error) {
+	if s.Engine() == Postgres { // before the token: see requireActiveSession
+		query := "SELECT 1 FROM users WHERE id = (SELECT user_id FROM email_tokens WHERE hash = ?) FOR UPDATE"
+		if err := db.Exec(ctx, s.Write, query, hash); err != nil {
+			return EmailToken{}, err
+		}
+	}
 	now := db.Millis(s.Now())
 	var t EmailToken
 	err := db.QueryRow(ctx, s.Write, emailTokenRow.Targets(&t), "UPDATE email_tokens SET used_at = ? WHERE "+
