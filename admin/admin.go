@@ -32,9 +32,6 @@ func New(store *storage.Store, users *identity.Users, clients *client.Registry, 
 	return &Admin{store: store, users: users, clients: clients, keyring: keys}
 }
 
-// pageSize is how many records are read by one query.
-const pageSize = 1000
-
 // CheckDisplayable returns an error when s, a string that pages show, has characters that cannot be displayed. An empty
 // string is valid.
 func CheckDisplayable(s string) error {

@@ -309,15 +309,15 @@ func TestListsAreSortedByName(t *testing.T) {
 		storagetest.Must(t, err)
 	}
 	want := []string{"Alice", "bob", "carol"}
-	users, err := f.Users(t.Context())
+	users, err := f.Users(t.Context(), admin.List{})
 	storagetest.Must(t, err)
-	clients, err := f.Clients(t.Context())
+	clients, err := f.Clients(t.Context(), admin.List{})
 	storagetest.Must(t, err)
 	var usernames, clientNames []string
-	for _, u := range users {
+	for _, u := range users.Items {
 		usernames = append(usernames, u.Username)
 	}
-	for _, c := range clients {
+	for _, c := range clients.Items {
 		clientNames = append(clientNames, c.Name)
 	}
 	if !slices.Equal(usernames, want) || !slices.Equal(clientNames, want) {

@@ -51,11 +51,16 @@ func findClient(ctx context.Context, store *storage.Store, idOrName string) (*st
 	return nil, storage.ErrNotFound
 }
 
-// Clients returns all clients, sorted by name.
-func (a *Admin) Clients(ctx context.Context) ([]storage.Client, error) {
-	all, err := readAll(ctx, a.store.Clients, func(c storage.Client) string { return c.ID })
-	sortByName(all, func(c storage.Client) (string, string) { return c.Name, c.ID })
-	return all, err
+// Clients returns a page of clients, sorted by name. Each word of a search is the beginning of a word of the name or
+// owner, or of the client_id.
+func (a *Admin) Clients(ctx context.Context, l List) (Page[storage.Client], error) {
+	return readPage(ctx, l, a.store.ClientPage)
+}
+
+// allClients returns all clients, sorted by name.
+func (a *Admin) allClients(ctx context.Context) ([]storage.Client, error) {
+	page, err := a.Clients(ctx, List{})
+	return page.Items, err
 }
 
 // CreateClient registers a client and the scopes of it that do not exist yet, which it returns. The information has the

@@ -160,7 +160,7 @@ func (a *Admin) DeleteGroup(ctx context.Context, name string, force bool) error 
 
 // groupUsers returns the clients and resources that name a group.
 func (a *Admin) groupUsers(ctx context.Context, name string) (usedBy []string, err error) {
-	clients, err := a.Clients(ctx)
+	clients, err := a.allClients(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -93,7 +93,7 @@ func (a *Admin) scopeUsers(ctx context.Context, name string) (usedBy []string, e
 			usedBy = append(usedBy, "resource "+r.Identifier)
 		}
 	}
-	clients, err := a.Clients(ctx)
+	clients, err := a.allClients(ctx)
 	for _, c := range clients {
 		if c.Scopes.Has(name) {
 			usedBy = append(usedBy, "client "+c.ID+" ("+c.Name+")")

@@ -106,11 +106,10 @@ func (a *Admin) User(ctx context.Context, name string) (storage.User, error) {
 	return a.users.User(ctx, name)
 }
 
-// Users returns all users, sorted by username.
-func (a *Admin) Users(ctx context.Context) ([]storage.User, error) {
-	all, err := readAll(ctx, a.store.Users, func(u storage.User) string { return u.ID })
-	sortByName(all, func(u storage.User) (string, string) { return u.Username, u.ID })
-	return all, err
+// Users returns a page of users, sorted by username. Each word of a search is the beginning of a word of the username,
+// email address or name; they are then sorted by that word.
+func (a *Admin) Users(ctx context.Context, l List) (Page[storage.User], error) {
+	return readPage(ctx, l, a.store.UserPage)
 }
 
 // CreateUser creates a user.

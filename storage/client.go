@@ -171,12 +171,6 @@ func (s *Store) LongestAccessTokenTTL(ctx context.Context) (time.Duration, error
 	return time.Duration(ms) * time.Millisecond, db.Wrap("read lifetimes of access tokens", err)
 }
 
-// Clients returns up to limit clients without their secrets, by id, beginning after the given one.
-func (s *Store) Clients(ctx context.Context, after string, limit int) ([]Client, error) {
-	out, err := db.ListLimit[Client](ctx, s.Read, limit, "id", "id > ?", after)
-	return out, db.Wrap("list clients", err)
-}
-
 // ClientsByName returns at most 100 clients with exactly that name, in the order of their ids and without their
 // secrets.
 func (s *Store) ClientsByName(ctx context.Context, name string) ([]Client, error) {
@@ -201,6 +195,9 @@ func (s *Store) CreateClient(ctx context.Context, c *Client, detail map[string]a
 			return err
 		}
 		if err := db.Insert(ctx, tx.Write, c); err != nil {
+			return err
+		}
+		if err := tx.setClientTerms(ctx, c); err != nil {
 			return err
 		}
 		for i := range c.Secrets {
@@ -242,6 +239,9 @@ func (s *Store) UpdateClient(ctx context.Context, id string, change func(c *Clie
 			c.Epoch++
 		}
 		if err := db.UpdateAll(ctx, tx.Write, &c, []string{"id", "created_at"}, "id = ?", id); err != nil {
+			return err
+		}
+		if err := tx.setClientTerms(ctx, &c); err != nil {
 			return err
 		}
 		tx.recordClientChange(id)

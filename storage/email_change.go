@@ -143,7 +143,10 @@ func (s *Store) setEmail(ctx context.Context, u User, t EmailToken, verified boo
 		return u, err
 	}
 	columns := []string{"email", "email_key", "email_verified_at", "updated_at"}
-	return u, db.Update(ctx, s.Write, &u, columns, "id = ?", u.ID)
+	if err := db.Update(ctx, s.Write, &u, columns, "id = ?", u.ID); err != nil {
+		return u, err
+	}
+	return u, s.setUserTerms(ctx, &u)
 }
 
 // lockedUser returns a user whose row is locked in the current transaction.

@@ -195,10 +195,12 @@ func (s *Store) insertImported(ctx context.Context, source string, imported []Im
 		members    []GroupMember
 		roles      []RoleUser
 		attributes []UserAttribute
+		words      []searchTerm
 	)
 	for i, u := range imported {
 		id := u.User.ID
 		users[i] = u.User
+		words = append(words, searchTerms(id, userTerms(&u.User))...)
 		external[i] = ExternalID{Source: source, ExternalID: u.ExternalID, UserID: id, CreatedAt: now}
 		events[i] = importEvent(source, u)
 		if u.Password != nil {
@@ -218,6 +220,7 @@ func (s *Store) insertImported(ctx context.Context, source string, imported []Im
 	}
 	for _, insert := range []func() error{
 		func() error { return userRow.InsertAll(ctx, s.Write, users) },
+		func() error { return termRows[userList.terms].InsertAll(ctx, s.Write, words) },
 		func() error { return passwordRow.InsertAll(ctx, s.Write, passwords) },
 		func() error { return externalIDRow.InsertAll(ctx, s.Write, external) },
 		func() error { return groupMemberRow.InsertAll(ctx, s.Write, members) },

@@ -126,7 +126,7 @@ func TestUnusedClientsAreDeleted(t *testing.T) {
 			storagetest.ResetCleanupTime(t, f.Store, url)
 			_, err := f.DeleteExpired(t.Context(), storagetest.UnusedClientTTL)
 			storagetest.Must(t, err)
-			clients, err := f.Clients(t.Context(), "", 10)
+			clients, _, err := f.ClientPage(t.Context(), "", storage.Position{}, 10)
 			storagetest.Must(t, err)
 			if len(clients) != len(ids) {
 				t.Errorf("%s: %d clients are left, want %v", when, len(clients), ids)

@@ -316,7 +316,7 @@ func TestLaterVersionMayAddColumns(t *testing.T) {
 			g, err := f.RedeemCode(ctx, redemption)
 			storagetest.Must(t, err)
 			for _, read := range []func() error{
-				func() error { _, err := f.Clients(ctx, "", 10); return err },
+				func() error { _, _, err := f.ClientPage(ctx, "", storage.Position{}, 10); return err },
 				func() error { _, err := f.User(ctx, f.user.ID); return err },
 				func() error { _, _, err := f.ActiveGrant(ctx, g.ID); return err },
 				func() error { _, err := f.Consents(ctx, f.user.ID); return err },

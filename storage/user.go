@@ -109,12 +109,6 @@ func (s *Store) UserByKey(ctx context.Context, key string) (User, error) {
 	return u, db.Wrap("read user", err)
 }
 
-// Users returns up to limit users by id, beginning after the given one.
-func (s *Store) Users(ctx context.Context, after string, limit int) ([]User, error) {
-	out, err := db.ListLimit[User](ctx, s.Read, limit, "id", "id > ?", after)
-	return out, db.Wrap("list users", err)
-}
-
 // ErrIDOfClient is returned for a user with the client_id of a client.
 var ErrIDOfClient error = db.Outcome("the sub is the client_id of a client")
 
@@ -147,6 +141,9 @@ func (s *Store) insertUser(ctx context.Context, u *User, passwordHash string) er
 		return err
 	}
 	if err := db.Insert(ctx, s.Write, u); err != nil {
+		return err
+	}
+	if err := s.setUserTerms(ctx, u); err != nil {
 		return err
 	}
 	return db.Insert(ctx, s.Write, &Password{UserID: u.ID, Hash: passwordHash, ChangedAt: s.Now()})
@@ -191,6 +188,9 @@ func (s *Store) UpdateUserWithAttributes(
 		u.UpdatedAt = s.Now()
 		columns := []string{"email", "email_key", "name", "profile", "email_verified_at", "phone_verified_at", "updated_at"}
 		if err := db.Update(ctx, tx.Write, &u, columns, "id = ?", id); err != nil {
+			return err
+		}
+		if err := tx.setUserTerms(ctx, &u); err != nil {
 			return err
 		}
 		e := audit.Event{Type: audit.UserUpdated, UserID: id}

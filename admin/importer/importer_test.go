@@ -144,7 +144,7 @@ func TestKeycloakImportKeepsPasswordsIDsAndRoles(t *testing.T) {
 		dry := keycloakOptions
 		dry.DryRun = true
 		planned := f.run(t, "keycloak", dry, "keycloak-realm.json", "corp-users-0.json")
-		if all, err := f.Users(t.Context(), "", 10); err != nil || len(all) > 0 {
+		if all, _, err := f.UserPage(t.Context(), "", storage.Position{}, 10); err != nil || len(all) > 0 {
 			t.Fatalf("users after a dry run = %v, %v, want none", all, err)
 		}
 		report := f.run(t, "keycloak", keycloakOptions, "keycloak-realm.json", "corp-users-0.json")
@@ -320,7 +320,7 @@ func firebaseParameters(t *testing.T) passwordhash.FirebaseParameters {
 
 func (f fixture) deleteUsers(t *testing.T) {
 	t.Helper()
-	all, err := f.Users(t.Context(), "", 100)
+	all, _, err := f.UserPage(t.Context(), "", storage.Position{}, 100)
 	storagetest.Must(t, err)
 	for _, u := range all {
 		storagetest.Must(t, f.DeleteUser(t.Context(), u.ID, 0))

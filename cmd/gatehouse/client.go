@@ -93,17 +93,24 @@ func (p *program) reportIgnored(metadata []byte) {
 }
 
 func (p *program) clientList() *cobra.Command {
-	cmd := &cobra.Command{Use: "list", Short: "List clients by name", Args: exactArgs()}
+	cmd := &cobra.Command{
+		Use: "list", Short: "List clients by name", Args: exactArgs(),
+		Long: "List clients, sorted by name, or with --search by the word that was found.",
+		Example: "  gatehouse client list --limit 50\n" +
+			"  gatehouse client list --search shop",
+	}
+	list := listFlags(cmd, "the name or owner, or in the client_id")
 	asJSON := jsonFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		return p.withAdmin(cmd, func(ctx context.Context, a *admin.Admin) error {
-			clients, err := a.Clients(ctx)
+			clients, err := a.Clients(ctx, *list)
 			if err != nil {
 				return err
 			}
+			defer p.reportNextPage(clients.Next)
 			infos := []client.Information{}
 			var rows [][]string
-			for _, c := range clients {
+			for _, c := range clients.Items {
 				infos = append(infos, client.InformationOf(&c))
 				rows = append(rows, []string{
 					c.ID, c.Name, c.AuthMethod, c.GrantTypes.String(), c.Scopes.String(), registeredBy(c), enabled(c.DisabledAt),
@@ -112,7 +119,7 @@ func (p *program) clientList() *cobra.Command {
 			if *asJSON {
 				return p.printJSON(infos)
 			}
-			return p.table("there are no clients; register one with `gatehouse client create`",
+			return p.table(emptyList(list, "clients", "there are no clients; register one with `gatehouse client create`"),
 				[]string{"client_id", "name", "auth method", "grant types", "scopes", "registered by", "state"}, rows)
 		})
 	}

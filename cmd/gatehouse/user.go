@@ -92,24 +92,31 @@ func (p *program) userCreate() *cobra.Command {
 }
 
 func (p *program) userList() *cobra.Command {
-	cmd := &cobra.Command{Use: "list", Short: "List users by username", Args: exactArgs()}
+	cmd := &cobra.Command{
+		Use: "list", Short: "List users by username", Args: exactArgs(),
+		Long: "List users, sorted by username, or with --search by the word that was found.",
+		Example: "  gatehouse user list --limit 50\n" +
+			"  gatehouse user list --search 'alice example.com'",
+	}
+	list := listFlags(cmd, "the username, email address or name")
 	asJSON := jsonFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		return p.withAdmin(cmd, func(ctx context.Context, a *admin.Admin) error {
-			users, err := a.Users(ctx)
+			users, err := a.Users(ctx, *list)
 			if err != nil {
 				return err
 			}
+			defer p.reportNextPage(users.Next)
 			infos := []admin.UserInformation{}
 			var rows [][]string
-			for _, u := range users {
+			for _, u := range users.Items {
 				infos = append(infos, admin.UserInformationOf(u))
 				rows = append(rows, []string{u.ID, u.Username, u.Email, u.Name, enabled(u.DisabledAt)})
 			}
 			if *asJSON {
 				return p.printJSON(infos)
 			}
-			return p.table("there are no users; create one with `gatehouse user create`",
+			return p.table(emptyList(list, "users", "there are no users; create one with `gatehouse user create`"),
 				[]string{"sub", "username", "email", "name", "state"}, rows)
 		})
 	}

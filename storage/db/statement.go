@@ -122,6 +122,15 @@ func (c Conn) In(column string, values []string) (condition string, arg any) {
 	return column + " IN (SELECT value FROM json_each(?))", string(list)
 }
 
+// ByteOrder returns a text expression that is compared and sorted by its bytes, as SQLite does, and not in the order of
+// the language of a PostgreSQL database.
+func (c Conn) ByteOrder(expression string) string {
+	if c.gorm.Name() == Postgres {
+		return expression + ` COLLATE "C"`
+	}
+	return expression
+}
+
 // translateError returns ErrConflict for an error of a complete statement about a duplicate key, and any other error as
 // it is.
 func (c Conn) translateError(err error) error {
@@ -185,6 +194,18 @@ func List[T any](ctx context.Context, c Conn, order, where string, args ...any) 
 func ListLimit[T any](ctx context.Context, c Conn, limit int, order, where string, args ...any) ([]T, error) {
 	out := []T{}
 	err := c.gorm.WithContext(ctx).Where(where, args...).Order(order).Limit(limit).Find(&out).Error
+	return out, err
+}
+
+// ListLocked does the same as ListLimit in a transaction and locks the records, without those that another transaction
+// has locked. SQLite's transaction has the only lock already.
+func ListLocked[T any](ctx context.Context, c Conn, limit int, order, where string, args ...any) ([]T, error) {
+	out := []T{}
+	q := c.gorm.WithContext(ctx).Where(where, args...).Order(order).Limit(limit)
+	if c.gorm.Name() == Postgres {
+		q = q.Clauses(clause.Locking{Strength: clause.LockingStrengthUpdate, Options: clause.LockingOptionsSkipLocked})
+	}
+	err := q.Find(&out).Error
 	return out, err
 }
 

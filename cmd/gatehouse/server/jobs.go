@@ -31,6 +31,7 @@ func (j job) maxAge() time.Duration { return max(time.Minute, 3*j.interval+j.lim
 // jobList returns every job of this process.
 func (s *Server) jobList() []job {
 	jobs := []job{
+		{"index records for searches", 24 * time.Hour, time.Hour, false, s.Store.IndexRecords},
 		{"delete users", time.Minute, 5 * time.Minute, false, s.deleteUsers},
 		{"delete expired rows", time.Minute, 5 * time.Minute, false, s.deleteExpired},
 		{"clear sealed successors", time.Hour, time.Hour, false, s.Store.ClearSealedSuccessors},
