@@ -25,8 +25,8 @@ func (u *Users) RequestVerification(ctx context.Context, user storage.User, from
 
 // RequestEmailChange sends a link to a new address of a user, who has it once the link was used. If the address has an
 // account, nothing is sent, and the result, the work and what is stored about the user are the same: an earlier link is
-// replaced, here by one that no user gets. It returns an *InputError for an invalid address, ErrNoMail when no email can
-// be sent, and ErrSessionEnded.
+// replaced, here by one that is in no email. It returns an *InputError for an invalid address, ErrNoMail when no email
+// can be sent, and ErrSessionEnded.
 func (u *Users) RequestEmailChange(ctx context.Context, signedIn *SignedInUser, email string, from Origin) error {
 	user := signedIn.User
 	emailKey, err := checkEmail(email)
