@@ -137,10 +137,7 @@ func promtool(t *testing.T, dir, stdin string, args ...string) {
 	t.Helper()
 	path, err := exec.LookPath("promtool")
 	if err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal("promtool is not installed; `make setup` installs it")
-		}
-		t.Skip("promtool is not installed; `make setup` installs it")
+		storagetest.Missing(t, "promtool is not installed; `make setup` installs it")
 	}
 	cmd := exec.CommandContext(t.Context(), path, args...)
 	cmd.Dir, cmd.Stdin = dir, strings.NewReader(stdin)

@@ -5,7 +5,6 @@ import (
 	"bufio"
 	"io"
 	"net"
-	"os"
 	"os/exec"
 	"strings"
 	"testing"
@@ -26,10 +25,7 @@ type Server struct {
 func Start(t testing.TB) *Server {
 	t.Helper()
 	if _, err := exec.LookPath("redis-server"); err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal("redis-server is not installed; run `make setup`")
-		}
-		t.Skip("redis-server is not installed")
+		storagetest.Missing(t, "redis-server is not installed; `make setup` installs it")
 	}
 	_, port, _ := net.SplitHostPort(storagetest.FreeAddress(t))
 	s := &Server{URL: "redis://127.0.0.1:" + port, t: t, port: port, dir: t.TempDir()}

@@ -47,10 +47,7 @@ func StartPgBouncer(t testing.TB, mode string) *PgBouncer {
 	t.Helper()
 	dsn := os.Getenv("TEST_POSTGRES_DSN")
 	if dsn == "" {
-		if os.Getenv("CI") != "" {
-			t.Fatal("TEST_POSTGRES_DSN is not set; `make test` sets it")
-		}
-		t.Skip("TEST_POSTGRES_DSN is not set; `make test` sets it")
+		Missing(t, "TEST_POSTGRES_DSN is not set; `make test` sets it")
 	}
 	pgBouncerBinary(t) // before a database is created
 	// A database, not a schema: PgBouncer refuses search_path as a parameter of a connection.
@@ -78,10 +75,7 @@ func pgBouncerBinary(t testing.TB) string {
 			return path
 		}
 	}
-	if os.Getenv("CI") != "" {
-		t.Fatal("pgbouncer is not installed; `make test` shows how to install it")
-	}
-	t.Skip("there is no pgbouncer")
+	Missing(t, "pgbouncer is not installed; `make setup` installs it")
 	return ""
 }
 
