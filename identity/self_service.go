@@ -130,6 +130,10 @@ func (u *Users) linkRefused(ctx context.Context, hash []byte, purpose string, er
 	if purpose != "" {
 		e.Detail["purpose"] = purpose
 	}
+	// Only an address without an account gets this link: in the export of the user, the row would disclose that.
+	if purpose == storage.ChangeEmail && e.UserID != "" {
+		e.Detail["requester"], e.UserID = e.UserID, ""
+	}
 	if err := u.store.Audit.RecordFailure(ctx, u.options.Limiter, e); err != nil {
 		return err
 	}

@@ -2,11 +2,14 @@ package identity_test
 
 import (
 	"encoding/json"
+	"errors"
+	"slices"
 	"strings"
 	"testing"
 
 	"gatehouse/identity"
 	"gatehouse/storage"
+	"gatehouse/storage/audit"
 	"gatehouse/storage/reqevent"
 	"gatehouse/storage/storagetest"
 )
@@ -71,6 +74,7 @@ func (f *selfService) changeSeenBy(name, address string) (seen string, statement
 			continue
 		}
 		if refusal = m.Refusal; refusal == "" {
+			f.openElsewhere(m.Values[storage.MailLink], by.User.ID)
 			storagetest.Must(f.t, f.store.FinishDelivery(f.ctx, d, nil))
 		} else {
 			storagetest.Must(f.t, f.store.AbandonDelivery(f.ctx, d, map[string]any{"reason": refusal}))
@@ -78,6 +82,23 @@ func (f *selfService) changeSeenBy(name, address string) (seen string, statement
 	}
 	_, err = f.Link(f.ctx, earlier)
 	return seen + export() + "the earlier link: " + errorText(err), statements, refusal
+}
+
+// openElsewhere opens a link in a browser without the user who requested it, as a mail scanner does.
+func (f *selfService) openElsewhere(path, requester string) {
+	f.t.Helper()
+	token := strings.TrimPrefix(path, "/verify?token=")
+	link, err := f.Link(f.ctx, token)
+	storagetest.Must(f.t, err)
+	if err := f.RefuseLink(f.ctx, token, link, "opened elsewhere"); !errors.Is(err, identity.ErrLinkRefused) {
+		f.t.Errorf("RefuseLink = %v, want ErrLinkRefused", err)
+	}
+	storagetest.Eventually(f.t, "the refused link is in the audit log, with its requester", func() bool {
+		rows, err := f.store.Audit.Rows(f.ctx, audit.Filter{Event: audit.LinkRefused})
+		return err == nil && slices.ContainsFunc(rows, func(row audit.Row) bool {
+			return strings.Contains(row.Detail, "opened elsewhere") && strings.Contains(row.Detail, requester)
+		})
+	})
 }
 
 func errorText(err error) string {
