@@ -116,7 +116,8 @@ var limits = []limit{
 		"requests for emails to users: password resets, codes, changes of address, per network"},
 	{AccountLink, Rate{60, 10 * time.Minute}, false, "links and codes from emails that are opened or used, per network"},
 	{AccountChange, Rate{30, 10 * time.Minute}, false,
-		"changes of the factors, profile and language of a user, and confirmations of the user's activity, per user"},
+		"changes of the factors of a user and confirmations of the user's activity, and separately changes of the " +
+			"profile and language, per user"},
 	{AccountReport, Rate{10, time.Hour}, false,
 		"events that a user reports on the page Activity, per user, because each report ends sign-ins"},
 	{PasswordChange, Rate{10, time.Hour}, false,

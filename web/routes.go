@@ -177,7 +177,7 @@ func (s *Server) setLanguage(w http.ResponseWriter, r *http.Request) error {
 	}
 	tag, tags := form.Get("language"), s.pages.LanguageTags()
 	if user != nil && slices.Contains(tags, tag) && !s.limiter.Count(r.Context(), ratelimit.Count{
-		Limit: ratelimit.AccountChange, Key: user.User.ID, // above it the language is that of the browser alone
+		Limit: ratelimit.AccountChange, Key: "profile " + user.User.ID, // above it the language is that of the browser alone
 	}).Refused {
 		if err := s.users.SetLanguage(r.Context(), user, tag, tags...); err != nil {
 			return err

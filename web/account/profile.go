@@ -142,7 +142,9 @@ func (p *Pages) UpdateProfile(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	decision := p.limiter.Count(r.Context(), ratelimit.Count{Limit: ratelimit.AccountChange, Key: user.User.ID})
+	// Not the count of the user's factors, which a session that may not change them must not use up.
+	count := ratelimit.Count{Limit: ratelimit.AccountChange, Key: "profile " + user.User.ID}
+	decision := p.limiter.Count(r.Context(), count)
 	if err := protocol.LimitError(decision, "Too many changes of your account."); err != nil {
 		return err
 	}

@@ -99,6 +99,11 @@ func TestSignInAndChoiceSetLanguage(t *testing.T) {
 		if p := b.Submit("/account/profile", b.Open("/account/profile").Fields()); p.Status != http.StatusTooManyRequests {
 			t.Errorf("a change of the profile above the limit: %d, want 429", p.Status)
 		}
+		// A session that may not change the factors must not use up the changes of their user.
+		security := url.Values{"form_token": {b.Open("/account/security").Fields().Get("form_token")}}
+		if p := b.Submit("/account/security/unknown", security); p.Status != http.StatusNotFound {
+			t.Errorf("an unknown change of the factors: %d, want 404 and not a limit", p.Status)
+		}
 		f.Clock.Advance(time.Hour)
 		french := storage.Profile{Locale: "fr-CA"}
 		_, err := f.Users.Update(t.Context(), alice, identity.Changes{Profile: &french})
